@@ -1,0 +1,54 @@
+"""Ponder: inference-time compute on language models, and what the answer is worth.
+
+Programs say what is sampled and scored, blocks say how, and every composition has a law:
+
+    import ponder
+    ponder.ask("What is 17 * 23?").text
+    ponder.infer(my_program() | ponder.smc(100) | ponder.vote)
+
+Names are imported on first use, so that ``import ponder`` is cheap; ``__init__.pyi`` types them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ponder.answering": "Answer Session",
+    "ponder.api": "ask infer load",
+    "ponder.bank": "Bank",
+    "ponder.blocks": "best draw multinomial propose resample residual smc stratified systematic "
+    "temper vote weigh",
+    "ponder.dist": "Bernoulli Categorical Dist Exponential Independent Normal SciPy Uniform",
+    "ponder.errors": "PonderError",
+    "ponder.interpret": "enumerate_measure evaluate simulate",
+    "ponder.law": "Law",
+    "ponder.ledger": "Budget Ledger",
+    "ponder.lm.protocol": "Completion LanguageModel NextToken SamplingLaw",
+    "ponder.lm.table": "TableLM",
+    "ponder.measure": "ABSTAIN Population Posterior",
+    "ponder.notation": "parse",
+    "ponder.program": "Done Program each factor iterate nested observe program sample twist",
+    "ponder.question": "Question",
+    "ponder.recipes": "best_of_n cot direct judge particle_filter self_consistency steps "
+    "weighted_vote",
+    "ponder.running": "run",
+    "ponder.strategy": "Pipeline Potential",
+    "ponder.trace": "Trace",
+}
+_WHERE = {name: module for module, names in _HOME.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'ponder' has no attribute {name!r}")
+    thing = getattr(importlib.import_module(_WHERE[name]), name)
+    globals()[name] = thing
+    return thing
+
+
+def __dir__() -> list[str]:
+    return sorted([*_WHERE, "__version__"])

@@ -1,0 +1,99 @@
+"""The Python interface: load a model, ask a question, run any program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ponder.answering import DEFAULT_STRATEGY, Answer, Session, as_strategy
+from ponder.bank import Bank
+from ponder.ledger import Budget
+from ponder.lm.protocol import LanguageModel
+from ponder.program import Program
+from ponder.question import Question, make_question
+from ponder.runtime import Runtime
+from ponder.strategy import Binding, Pipeline, Source
+
+X = TypeVar("X")
+
+
+def load(name: str | None = None, **options: Any) -> LanguageModel:
+    """Load a model: a known name, a path to a GGUF file, or ``hf:ORG/REPO/FILE.gguf``.
+
+    None takes the best known model that is installed. Options are those of
+    :class:`ponder.lm.llama.LlamaLM` (``cells``, ``width``, ``threads``). Raises PonderError, with
+    what to install, if there is no such model.
+    """
+    from ponder.lm.llama import LlamaLM
+    from ponder.lm.registry import resolve
+
+    file = resolve(name)
+    return LlamaLM(file.path, name=file.name, fingerprint=file.sha256, **options)
+
+
+def ask(
+    question: str | Question,
+    *,
+    strategy: str | Pipeline | Source = DEFAULT_STRATEGY,
+    model: LanguageModel | str | None = None,
+    kind: str | None = None,
+    system: str | None = None,
+    seed: int = 0,
+    max_tokens: int | None = None,
+    max_seconds: float | None = None,
+    max_calls: int | None = None,
+    bank: Bank | str | Path | None = None,
+    replay: bool = False,
+) -> Answer:
+    """Answer one question.
+
+    Caps are hard: at most one engine step goes beyond. With a ``bank`` samples are kept there
+    and never paid twice; ``replay`` reads only the bank. Raises PonderError for anything that the
+    caller can mend.
+    """
+    if isinstance(question, str):
+        question = make_question(question, kind=kind, system=system)
+    if isinstance(bank, str | Path):
+        bank = Bank(bank)
+    name = model if isinstance(model, str) else ""
+    if (model is None or isinstance(model, str)) and not replay:
+        model = load(model)
+    session = Session(
+        model if not isinstance(model, str) else None,
+        as_strategy(strategy),
+        model_name=name,
+        seed=seed,
+        budget=Budget(max_tokens, max_seconds, max_calls),
+        bank=bank,
+        replay=replay,
+    )
+    for _, answer in session.answers([question]):
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+    raise AssertionError("a session answers every question that it starts")
+
+
+def infer(
+    program: Program[X] | Pipeline,
+    *,
+    seed: int = 0,
+    question: str | Question = "",
+    model: LanguageModel | None = None,
+    bank: Bank | None = None,
+    budget: Budget | None = None,
+) -> Any:
+    """Run a program or a strategy once and answer its value.
+
+    For a strategy ``my_program() | smc(100) | vote`` that is a Posterior, for ``... | smc(100)``
+    a Population. The programs may sample from language models. Raises what the program raises.
+    """
+    if isinstance(program, Pipeline):
+        if isinstance(question, str) and question:
+            question = make_question(question)
+        program = program.bind(Binding(question=question or None, model=model))
+    runtime = Runtime(seed=seed, budget=budget, bank=bank)
+    outcome = next(iter(runtime.run([(getattr(question, "id", ""), program)])))
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.value

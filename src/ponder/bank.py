@@ -1,0 +1,155 @@
+"""The bank: every model sample ever paid for, in one SQLite file.
+
+The key of a sample is the model's hash, the prompt tokens, the sampling law and the stream key
+(seed, question, particle, address, visit), so that nothing is paid twice, a killed run resumes,
+and methods are compared on the same samples, while another seed is another sample.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from ponder.errors import PonderError
+from ponder.lm.protocol import (
+    Completion,
+    Draw,
+    ModelDist,
+    NextToken,
+    OptionLogProbs,
+    SamplingLaw,
+    Tokens,
+)
+
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE sample (
+    key BLOB PRIMARY KEY, model TEXT NOT NULL, question TEXT NOT NULL, address TEXT NOT NULL,
+    kind TEXT NOT NULL, value TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE fact (model TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (model, name)) WITHOUT ROWID;
+"""
+
+
+class Bank:
+    """Samples and model facts in ``path``; several processes may share it.
+
+    Raises PonderError if the file is not a bank, is of a newer version, or cannot be opened.
+    """
+
+    def __init__(self, path: str | Path, *, create: bool = True) -> None:
+        self.path = Path(path)
+        if not create and not self.path.is_file():
+            raise PonderError(f"there is no bank at {self.path}; run once without --replay first")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+            self._open()
+        except (sqlite3.Error, OSError) as error:
+            raise PonderError(
+                f"cannot use the bank {self.path} ({error}); use another --bank, or --no-bank"
+            ) from None
+
+    def _open(self) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        version = self._version()
+        if version == 0:
+            self._db.execute("BEGIN IMMEDIATE")  # another process may be creating it too
+            if self._version() == 0:
+                for statement in _SCHEMA.split(";"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version={VERSION}")
+            self._db.execute("COMMIT")
+        elif version > VERSION:
+            raise PonderError(
+                f"the bank {self.path} has version {version}, this ponder reads up to {VERSION}; "
+                "upgrade ponder or choose another with --bank"
+            )
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
+    def get(self, key: bytes, dist: ModelDist) -> Any | None:
+        """The value sampled from ``dist`` under ``key``, or None."""
+        row = self._db.execute("SELECT kind, value FROM sample WHERE key = ?", (key,)).fetchone()
+        return None if row is None else _decoded(row[0], row[1], dist.prompt)
+
+    def put(self, rows: Sequence[tuple[bytes, str, str, str, Any]]) -> None:
+        """Keep samples: (key, model, question, address, value). One transaction, durable.
+
+        A sample that is there already stays as it is. Raises PonderError if the disk is full.
+        """
+        encoded = [(key, model, q, a, *_encoded(value)) for key, model, q, a, value in rows]
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("INSERT OR IGNORE INTO sample VALUES (?,?,?,?,?,?)", encoded)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise PonderError(
+                f"cannot write to the bank {self.path} ({error}); free some disk, or --no-bank"
+            ) from None
+
+    def fact(self, model: str, name: str) -> Any | None:
+        """Something remembered of a model (its tokens for a text), so that replay needs none."""
+        query = "SELECT value FROM fact WHERE model = ? AND name = ?"
+        row = self._db.execute(query, (model, name)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def remember(self, model: str, name: str, value: Any) -> None:
+        """Remember a fact of a model."""
+        try:
+            self._db.execute(
+                "INSERT OR REPLACE INTO fact VALUES (?,?,?)", (model, name, json.dumps(value))
+            )
+        except sqlite3.Error as error:
+            raise PonderError(
+                f"cannot write to the bank {self.path} ({error}); free some disk, or --no-bank"
+            ) from None
+
+    def __len__(self) -> int:
+        return int(self._db.execute("SELECT count(*) FROM sample").fetchone()[0])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+def sample_key(dist: ModelDist, stream_key: bytes) -> bytes:
+    """The bank key of a draw from ``dist`` with the randomness of ``stream_key``, 32 bytes."""
+    parts: list[Any] = [dist.model.fingerprint, list(dist.prompt)]
+    if isinstance(dist, OptionLogProbs):
+        # No randomness: whoever asks the same question of the same trace gets the same answer.
+        parts += ["options", [list(g) for g in dist.groups]]
+        stream_key = b""
+    else:
+        parts += ["token" if isinstance(dist, NextToken) else "completion", _law(dist.law)]
+        if isinstance(dist, Completion):
+            parts += [dist.max_tokens, list(dist.stop), dist.segment]
+    return sha256(json.dumps(parts).encode() + stream_key).digest()
+
+
+def _law(law: SamplingLaw) -> list[float]:
+    return [law.temperature, law.top_k, law.top_p, law.min_p]
+
+
+def _encoded(value: Any) -> tuple[str, str]:
+    if isinstance(value, Draw):
+        fields = [list(value.tokens), value.text, value.finish, list(value.logp), list(value.logq)]
+        return "draw", json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    if isinstance(value, int):
+        return "token", str(value)
+    return "options", json.dumps(list(value))
+
+
+def _decoded(kind: str, text: str, prompt: Tokens) -> Any:
+    value = json.loads(text)
+    if kind == "draw":
+        tokens, written, finish, logp, logq = value
+        return Draw(tuple(tokens), written, finish, tuple(logp), tuple(logq), prompt)
+    return tuple(value) if kind == "options" else value

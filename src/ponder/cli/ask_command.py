@@ -1,0 +1,94 @@
+"""``ponder ask``: one question."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from ponder.cli.setup import (
+    DEFAULT,
+    BankOption,
+    CallsOption,
+    ContextOption,
+    Interrupts,
+    ModelOption,
+    NoBankOption,
+    ReplayOption,
+    SecondsOption,
+    SeedOption,
+    StrategyOption,
+    SystemOption,
+    TokensOption,
+    make_session,
+)
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="The question; - reads standard input.")],
+    strategy: StrategyOption = DEFAULT,
+    model: ModelOption = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", "-k", help="number|choice|bool|text|json|code|logic.")
+    ] = None,
+    system: SystemOption = None,
+    seed: SeedOption = 0,
+    max_tokens: TokensOption = None,
+    max_seconds: SecondsOption = None,
+    max_calls: CallsOption = None,
+    bank: BankOption = None,
+    no_bank: NoBankOption = False,
+    replay: ReplayOption = False,
+    context: ContextOption = 8192,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    show_traces: Annotated[
+        bool, typer.Option("--show-traces", help="Print every trace, with its weight.")
+    ] = False,
+) -> None:
+    """Answer one question, with a probability and a cost."""
+    interrupts = Interrupts()
+    from ponder.answering import as_strategy
+    from ponder.cli.report import print_answer, traces_of
+    from ponder.cli.view import AskView
+    from ponder.errors import PonderError
+    from ponder.ledger import Budget
+    from ponder.question import make_question
+
+    text = sys.stdin.read() if question == "-" else question
+    asked = make_question(text, kind=kind, system=system)
+    pipeline = as_strategy(strategy)
+    budget = Budget(max_tokens, max_seconds, max_calls)
+    view = AskView(asked, budget, shown=not as_json and sys.stdout.isatty())
+    session = make_session(
+        pipeline,
+        model=model,
+        seed=seed,
+        budget=budget,
+        bank=bank,
+        no_bank=no_bank,
+        replay=replay,
+        context=context,
+        told=view.told,
+        watch=view.watch,
+    )
+    interrupts.watch(session.runtime)
+    with view:
+        answers = list(session.answers([asked]))
+    answer = answers[0][1]
+    if isinstance(answer, BaseException):
+        raise answer
+    if as_json:
+        shown = answer.as_dict() | ({"traces": traces_of(answer)} if show_traces else {})
+        print(json.dumps(shown, ensure_ascii=False))
+    else:
+        print_answer(answer, show_traces=show_traces)
+    if answer.cut_short == "interrupt":
+        sys.exit(130)
+    if answer.cut_short and answer.text is None:
+        raise PonderError(
+            f"nothing finished within {answer.cut_short.replace('_', '-')}; "
+            f"{answer.ledger.tokens} tokens and {answer.ledger.seconds:.1f} s were spent; "
+            "raise the cap"
+        )

@@ -1,0 +1,104 @@
+"""An answer as a person reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ponder.answering import Answer
+from ponder.measure import Abstain, answer_of
+from ponder.trace import Trace
+from ponder.verify.answers import display
+
+
+def print_answer(answer: Answer, *, show_traces: bool = False) -> None:
+    """Answer, probability, posterior, what was not parsed, law, and the ledger."""
+    console = Console(highlight=False)
+    posterior = answer.posterior
+    if show_traces:
+        _print_traces(console, answer)
+    if answer.text is None:
+        console.print("[bold]no answer[/]: no trace gave one that could be read")
+    else:
+        console.print(f"[bold green]{escape(answer.text)}[/]", soft_wrap=True)
+        console.print(f"probability {answer.probability:.2f} ({answer.probability_of})")
+    if posterior.shares:
+        console.print(_posterior_table(answer))
+    voters = sum(s.count for s in posterior.shares)
+    console.print(f"effective sample size {posterior.ess:.1f} of {voters} voting traces")
+    if posterior.unparsed:
+        console.print(
+            f"{posterior.unparsed} of {voters + posterior.unparsed} traces gave no readable answer "
+            f"(weight {posterior.abstaining:.2f}); they do not vote"
+        )
+    if answer.cut_short:
+        console.print(f"[yellow]cut short by {answer.cut_short}[/]: unfinished traces do not vote")
+    console.print(f"law: {escape(str(answer.law))}", soft_wrap=True)
+    console.print(_cost(answer), soft_wrap=True)
+    console.print(f"[dim]{escape(answer.strategy)}  on  {escape(answer.model)}[/]", soft_wrap=True)
+
+
+def _posterior_table(answer: Answer) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("answer", overflow="fold")
+    table.add_column("share", justify="right")
+    table.add_column("± error", justify="right")
+    table.add_column("traces", justify="right")
+    table.add_column("")
+    for row in answer.shares()[:10]:
+        error = "?" if row["error"] is None else f"{row['error']:.2f}"
+        bar = "█" * round(20 * row["share"])
+        table.add_row(escape(row["answer"]), f"{row['share']:.2f}", error, str(row["count"]), bar)
+    if len(answer.posterior.shares) > 10:
+        table.add_row(f"and {len(answer.posterior.shares) - 10} more", "", "", "", "")
+    return table
+
+
+def _cost(answer: Answer) -> str:
+    ledger = answer.ledger
+    parts = [
+        f"prompt tokens {ledger.prompt_computed} computed, {ledger.prompt_reused} reused",
+        f"{ledger.generated} generated",
+    ]
+    if ledger.judge:
+        parts.append(f"{ledger.judge} judge tokens")
+    if ledger.banked:
+        parts.append(f"{ledger.banked} from the bank")
+    if ledger.wasted:
+        parts.append(f"{ledger.wasted} wasted")
+    parts.append(f"{ledger.seconds:.1f} s")
+    if ledger.generated:
+        parts.append(f"{ledger.tokens_per_second:.0f} tokens/s")
+    return "cost: " + "; ".join(parts)
+
+
+def said(trace: Trace[Any]) -> Any:
+    """A trace's canonical answer, None if it gave none."""
+    found = answer_of(trace)
+    return None if isinstance(found, Abstain) else found
+
+
+def traces_of(answer: Answer) -> list[dict[str, Any]]:
+    """The traces for JSON: text, answer, status, self-normalised weight."""
+    population = answer.posterior.population
+    return [
+        {
+            "text": getattr(trace.value, "text", None),
+            "answer": None if said(trace) is None else display(said(trace), answer.question.kind),
+            "status": trace.status,
+            "finish": getattr(trace.value, "finish", None),
+            "weight": round(float(weight), 6),
+        }
+        for trace, weight in zip(population.traces, population.weights, strict=True)
+    ]
+
+
+def _print_traces(console: Console, answer: Answer) -> None:
+    for number, row in enumerate(traces_of(answer), 1):
+        head = f"trace {number}: weight {row['weight']:.3f}, answer {row['answer'] or 'none'}"
+        console.rule(f"{escape(head)} ({row['finish'] or row['status']})", align="left")
+        console.print(escape(row["text"] or "(nothing)"), soft_wrap=True)
+    console.rule()

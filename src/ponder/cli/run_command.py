@@ -1,0 +1,151 @@
+"""``ponder run``: a file of questions."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ponder.cli.setup import (
+    DEFAULT,
+    BankOption,
+    CallsOption,
+    ContextOption,
+    Interrupts,
+    ModelOption,
+    NoBankOption,
+    ReplayOption,
+    SecondsOption,
+    SeedOption,
+    StrategyOption,
+    SystemOption,
+    TokensOption,
+    make_session,
+)
+
+if TYPE_CHECKING:
+    from ponder.running import Summary
+
+
+def run(
+    file: Annotated[Path, typer.Argument(help="Questions, one JSON object a line.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where result lines are appended.")],
+    strategy: StrategyOption = DEFAULT,
+    model: ModelOption = None,
+    system: SystemOption = None,
+    seed: SeedOption = 0,
+    max_tokens: TokensOption = None,
+    max_seconds: SecondsOption = None,
+    max_calls: CallsOption = None,
+    bank: BankOption = None,
+    no_bank: NoBankOption = False,
+    replay: ReplayOption = False,
+    context: ContextOption = 8192,
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="Only the first so many questions.", min=1)
+    ] = None,
+) -> None:
+    """Answer a file of questions, resumably; caps are for the whole file."""
+    interrupts = Interrupts()
+    from ponder.ledger import Budget
+    from ponder.running import run as run_file
+
+    budget = Budget(max_tokens, max_seconds, max_calls)
+
+    def session(pipeline: Any) -> Any:
+        made = make_session(
+            pipeline,
+            model=model,
+            seed=seed,
+            budget=budget,
+            bank=bank,
+            no_bank=no_bank,
+            replay=replay,
+            context=context,
+        )
+        interrupts.watch(made.runtime)
+        return made
+
+    with _Bar() as bar:
+        summary = run_file(
+            file,
+            out,
+            session=session,
+            strategy=strategy,
+            seed=seed,
+            system=system,
+            limit=limit,
+            progress=bar.show,
+        )
+    _print_summary(summary, out)
+    if summary.cut_short == "interrupt":
+        sys.exit(130)
+    if summary.failed:
+        sys.exit(1)
+
+
+class _Bar:
+    """A progress bar over questions, on the error output if that is a terminal."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, summary: Summary, answer: Any) -> None:
+        """Draw the state after an answer."""
+        if not sys.stderr.isatty():
+            return
+        if self._bar is None:
+            self._start(summary)
+        right = f"{summary.correct}/{summary.known} right" if summary.known else ""
+        tokens = f"{summary.ledger.tokens} tokens"
+        self._bar.update(self._task, completed=summary.answered, right=right, tokens=tokens)
+
+    def _start(self, summary: Summary) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._bar = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[right]}  {task.fields[tokens]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=Console(stderr=True),
+        )
+        self._bar.start()
+        self._task = self._bar.add_task("", total=summary.total, right="", tokens="")
+
+
+def _print_summary(summary: Summary, out: Path) -> None:
+    for what, why in summary.failed:
+        print(f"ponder: {what}: {why}", file=sys.stderr)
+    ledger = summary.ledger
+    resumed = f" ({summary.resumed} of them before)" if summary.resumed else ""
+    print(f"{summary.answered} of {summary.total} questions answered{resumed}, in {out}")
+    if summary.known:
+        print(f"{summary.correct} of {summary.known} right ({summary.correct / summary.known:.3f})")
+    if summary.cut_short:
+        print(f"cut short by {summary.cut_short}; start again to go on")
+    print(
+        f"cost: prompt tokens {ledger.prompt_computed} computed, {ledger.prompt_reused} reused; "
+        f"{ledger.generated} generated; {ledger.judge} judge; {ledger.banked} from the bank; "
+        f"{ledger.seconds:.1f} s; {ledger.tokens_per_second:.0f} tokens/s"
+    )

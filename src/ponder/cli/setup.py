@@ -1,0 +1,126 @@
+"""What ``ask`` and ``run`` share: options to a session, and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ponder.answering import Session
+    from ponder.runtime import Runtime
+    from ponder.strategy import Pipeline
+
+StrategyOption = Annotated[
+    str, typer.Option("--strategy", "-s", help='How, e.g. "cot | draw(16) | weigh(judge) | vote".')
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", "-m", help="A model's name, a .gguf path, or hf:...")
+]
+SystemOption = Annotated[str | None, typer.Option("--system", help="The system prompt.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Another seed, other samples.")]
+TokensOption = Annotated[
+    int | None, typer.Option("--max-tokens", help="Cap on prompt and generated tokens, in all.")
+]
+SecondsOption = Annotated[float | None, typer.Option("--max-seconds", help="Cap on seconds.")]
+CallsOption = Annotated[int | None, typer.Option("--max-calls", help="Cap on model requests.")]
+BankOption = Annotated[
+    Path | None, typer.Option("--bank", help="Where samples are kept, to be paid only once.")
+]
+NoBankOption = Annotated[bool, typer.Option("--no-bank", help="Keep no samples.")]
+ReplayOption = Annotated[
+    bool,
+    typer.Option("--replay", help="Use the bank only: no model, a missing sample is an error."),
+]
+ContextOption = Annotated[
+    int, typer.Option("--context", help="Tokens that all live traces together may hold.", min=64)
+]
+DEFAULT = "cot | draw(8) | vote"
+
+
+def make_session(
+    pipeline: Pipeline,
+    *,
+    model: str | None,
+    seed: int,
+    budget: Any,
+    bank: Path | None,
+    no_bank: bool,
+    replay: bool,
+    context: int,
+    told: Callable[[str, object], None] | None = None,
+    watch: Callable[[Runtime], None] | None = None,
+) -> Session:
+    """Open the bank, load the model (with progress), and make the session."""
+    from ponder.answering import Session
+    from ponder.bank import Bank
+    from ponder.errors import PonderError
+
+    if no_bank and (bank or replay):
+        raise PonderError("--no-bank cannot be combined with --bank or --replay; leave one out")
+    opened = None if no_bank else Bank(bank or default_bank(), create=not replay)
+    name, loaded = model or "", None
+    if replay and opened is not None:
+        name = model or opened.fact("", "default") or ""
+    else:
+        loaded = load_with_progress(model, context)
+    return Session(
+        loaded,
+        pipeline,
+        model_name=name if replay else "",
+        seed=seed,
+        budget=budget,
+        bank=opened,
+        replay=replay,
+        told=told,
+        watch=watch,
+    )
+
+
+def default_bank() -> Path:
+    """Where samples are kept unless said otherwise; PONDER_BANK moves it."""
+    import platformdirs
+
+    chosen = os.environ.get("PONDER_BANK")
+    return Path(chosen) if chosen else platformdirs.user_data_path("ponder") / "bank.sqlite"
+
+
+def load_with_progress(model: str | None, context: int) -> Any:
+    """Load a model; assembling its weights the first time shows a bar."""
+    from ponder.cli.progress import byte_progress
+    from ponder.lm.registry import resolve
+
+    with byte_progress("assembling weights") as progress:
+        file = resolve(model, progress)
+    if file.spec is not None and file.spec.smoke_test:
+        print(f"ponder: {file.name}: {file.spec.about}", file=sys.stderr)
+    from ponder.lm.llama import LlamaLM
+
+    return LlamaLM(file.path, name=file.name, fingerprint=file.sha256, cells=context)
+
+
+class Interrupts:
+    """Ctrl-C: before there is a session it quits; then the first concludes, the second quits."""
+
+    def __init__(self) -> None:
+        self._runtime: Runtime | None = None
+        self._asked = False
+        signal.signal(signal.SIGINT, self._handle)
+
+    def watch(self, runtime: Runtime) -> None:
+        """From now on the first Ctrl-C asks ``runtime`` for what it has."""
+        self._runtime = runtime
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._runtime is None or self._asked:
+            sys.stderr.write("\nponder: interrupted\n")
+            sys.stderr.flush()
+            os._exit(130)
+        self._asked = True
+        self._runtime.interrupt()

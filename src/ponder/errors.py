@@ -1,0 +1,20 @@
+"""The one family of errors that a user is meant to read.
+
+Every message is one line and says what to do next. The command line prints it and exits with
+status 2; anything else that escapes is a bug in ponder.
+"""
+
+
+class PonderError(Exception):
+    """A mistake that the user can mend; the message says how."""
+
+
+class CutShort(Exception):
+    """Thrown into a program whose model request will not be served: budget spent or interrupted.
+
+    Not a :class:`PonderError`: blocks catch it and turn the unfinished trace into an abstention.
+    """
+
+
+class NotAFunctionOfItsChoices(PonderError):
+    """A replayed program asked for another address or distribution than it did the first time."""

@@ -1,0 +1,1 @@
+"""Language models as sources of distributions."""

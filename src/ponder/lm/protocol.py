@@ -1,0 +1,180 @@
+"""What a language model is to the rest of ponder: a source of distributions over text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from ponder.dist import NEG_INF, Stream
+from ponder.errors import PonderError
+
+Tokens = tuple[int, ...]
+Finish = Literal["stop", "length"]
+Message = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingLaw:
+    """How tokens are drawn: temper, keep the top k, then the top p, then the min-p, renormalise.
+
+    ``top_k = 0``, ``top_p = 1`` and ``min_p = 0`` keep everything; ``temperature = 0`` is greedy
+    (ties to the lowest token id). ``top_p`` keeps the smallest set of most probable tokens whose
+    mass reaches p; ``min_p`` those at least that fraction of the most probable one.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf:
+            raise PonderError(f"temperature must be at least 0, got {self.temperature}")
+        if self.top_k < 0 or not 0 < self.top_p <= 1 or not 0 <= self.min_p <= 1:
+            raise PonderError("need top_k >= 0, 0 < top_p <= 1 and 0 <= min_p <= 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What a model wrote. Equal if the tokens and the reason to stop are.
+
+    ``tokens`` includes the end token where one was drawn; ``prompt`` is what they follow.
+    ``logp`` holds each token's log-probability under the model itself (temperature 1, nothing cut
+    off), ``logq`` under the law it was actually drawn from. ``finish`` is "stop" (end token or
+    stop string) or "length".
+    """
+
+    tokens: Tokens
+    text: str
+    finish: Finish
+    logp: tuple[float, ...] = field(compare=False)
+    logq: tuple[float, ...] = field(compare=False)
+    prompt: Tokens = field(default=(), compare=False, repr=False)
+
+
+class LanguageModel(Protocol):
+    """A language model. ``fingerprint`` identifies its weights in the bank."""
+
+    name: str
+    fingerprint: str
+    context: int
+    end_tokens: frozenset[int]
+
+    def tokenize(self, text: str, *, special: bool = False) -> Tokens:
+        """Tokens of ``text``; markup such as ``<|im_end|>`` is read as such only if ``special``."""
+        ...
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of ``tokens``; end tokens and other markup give nothing."""
+        ...
+
+    def chat(self, messages: Sequence[Message]) -> Tokens:
+        """The prompt that asks for the next assistant message."""
+        ...
+
+    def follow_up(self, messages: Sequence[Message]) -> Tokens:
+        """What follows the first assistant message of a chat, up to the next assistant message.
+
+        A live trace is continued by appending these tokens to it, not by a new prompt.
+        """
+        ...
+
+    def draw(self, dist: Completion, stream: Stream) -> Draw:
+        """Draw a completion at once. An engine that batches is asked by the runtime instead."""
+        ...
+
+    def next_log_probs(self, prompt: Tokens) -> Any:
+        """Log-probabilities of the next token at temperature 1, shape (vocabulary,)."""
+        ...
+
+    def completions(self, dist: Completion) -> Sequence[tuple[Draw, float]] | None:
+        """Every completion with its log-probability, or None where they cannot be listed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The law of what ``model`` writes after ``prompt``: a distribution over :class:`Draw`.
+
+    It ends at an end token, after ``max_tokens`` tokens, or once the text contains a stop string.
+    With ``segment`` the stop string belongs to the text and the trace will go on from there;
+    otherwise the text is cut before it. ``keep`` asks the engine to keep the model's state.
+    """
+
+    model: LanguageModel = field(repr=False)
+    prompt: Tokens
+    law: SamplingLaw = field(default_factory=SamplingLaw)
+    max_tokens: int = 512
+    stop: tuple[str, ...] = ()
+    segment: bool = False
+    keep: bool = field(default=False, compare=False)
+
+    def draw(self, stream: Stream) -> Draw:
+        return self.model.draw(self, stream)
+
+    def log_prob(self, value: Any) -> float:
+        return math.fsum(value.logq)
+
+    def support(self) -> Sequence[tuple[Draw, float]] | None:
+        return self.model.completions(self)
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """The law of the next token after ``prompt``: a distribution over token ids."""
+
+    model: LanguageModel = field(repr=False)
+    prompt: Tokens
+    law: SamplingLaw = field(default_factory=SamplingLaw)
+
+    @property
+    def completion(self) -> Completion:
+        """The same law as a completion of one token whose state is kept."""
+        return Completion(self.model, self.prompt, self.law, max_tokens=1, segment=True, keep=True)
+
+    def draw(self, stream: Stream) -> int:
+        return self.model.draw(self.completion, stream).tokens[0]
+
+    def log_prob(self, value: Any) -> float:
+        from ponder.lm.sampling import log_law
+
+        return float(log_law(self.model.next_log_probs(self.prompt), self.law)[value])
+
+    def support(self) -> Sequence[tuple[int, float]] | None:
+        listed = self.model.completions(self.completion)
+        return None if listed is None else [(d.tokens[0], lp) for d, lp in listed]
+
+
+@dataclass(frozen=True)
+class OptionLogProbs:
+    """The model's log-probability of each group of next tokens: a point mass, no randomness.
+
+    ``groups`` are sets of token ids (spelling variants of one option), whose probabilities are
+    summed. The value is a tuple of log-probabilities at temperature 1, one a group. Being a
+    choice, it is recorded in the trace: a replay does not ask the model again.
+    """
+
+    model: LanguageModel = field(repr=False)
+    prompt: Tokens
+    groups: tuple[Tokens, ...]
+
+    def of(self, log_probs: Any) -> tuple[float, ...]:
+        """The value, given the log-probabilities of all next tokens, shape (vocabulary,)."""
+        import numpy as np
+
+        sums = [float(np.exp(log_probs[list(g)].astype(np.float64)).sum()) for g in self.groups]
+        return tuple(math.log(s) if s > 0 else NEG_INF for s in sums)
+
+    def draw(self, stream: Stream) -> tuple[float, ...]:
+        return self.of(self.model.next_log_probs(self.prompt))
+
+    def log_prob(self, value: Any) -> float:
+        return 0.0
+
+    def support(self) -> Sequence[tuple[tuple[float, ...], float]]:
+        return [(self.of(self.model.next_log_probs(self.prompt)), 0.0)]
+
+
+ModelDist = Completion | NextToken | OptionLogProbs

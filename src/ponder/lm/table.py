@@ -1,0 +1,156 @@
+"""A finite language model: next-token laws from a table, every completion enumerable.
+
+Nearly all tests and every check run on it: whatever holds for a language model can be computed
+exactly for this one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ponder.dist import Stream
+from ponder.errors import PonderError
+from ponder.lm.protocol import Completion, Draw, Message, Tokens
+from ponder.lm.sampling import Row, inverse_cdf, log_law
+
+Table = Mapping[Tokens, Sequence[float]] | Callable[[Tokens], Sequence[float]]
+
+
+class TableLM:
+    """A language model given by next-token probabilities.
+
+    ``vocabulary`` lists the tokens' texts, the last one being the end token. ``table`` maps the
+    last ``order`` tokens (fewer at the beginning), or all of them for a function, to
+    probabilities of shape (len(vocabulary),), normalised here. After ``context`` tokens only the
+    end token is possible. Every completion must end, so enumerate with small ``max_tokens``.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        table: Table,
+        *,
+        order: int = 1,
+        context: int = 64,
+        name: str = "table",
+    ) -> None:
+        self.vocabulary = tuple(vocabulary)
+        self.name = name
+        self.context = context
+        self.end = len(self.vocabulary) - 1
+        self.end_tokens = frozenset({self.end})
+        self._table = table
+        self._order = order
+        self._rows: dict[Tokens, Row] = {}
+        self.fingerprint = f"table:{name}"
+
+    def tokenize(self, text: str, *, special: bool = False) -> Tokens:
+        """Greedy longest match; text outside the vocabulary is left out (prompts may be prose)."""
+        tokens: list[int] = []
+        position = 0
+        by_length = sorted(range(self.end), key=lambda t: -len(self.vocabulary[t]))
+        while position < len(text):
+            for token in by_length:
+                word = self.vocabulary[token]
+                if word and text.startswith(word, position):
+                    tokens.append(token)
+                    position += len(word)
+                    break
+            else:
+                position += 1
+        return tuple(tokens)
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        return "".join(self.vocabulary[t] for t in tokens if t != self.end)
+
+    def chat(self, messages: Sequence[Message]) -> Tokens:
+        """No prompt: a table has no chat markup and a toy question no words in its vocabulary."""
+        return ()
+
+    def follow_up(self, messages: Sequence[Message]) -> Tokens:
+        return ()
+
+    def next_log_probs(self, prompt: Tokens) -> Row:
+        """Shape (vocabulary,), float32, -inf where impossible."""
+        state = prompt if callable(self._table) else prompt[-self._order :] if self._order else ()
+        full = len(prompt) >= self.context
+        key = (-1,) if full else state
+        row = self._rows.get(key)
+        if row is None:
+            row = self._rows[key] = self._row(state, full)
+        return row
+
+    def _row(self, state: Tokens, full: bool) -> Row:
+        if full:
+            probabilities = np.zeros(len(self.vocabulary))
+            probabilities[self.end] = 1.0
+        elif callable(self._table):
+            probabilities = np.asarray(self._table(state), dtype=float)
+        elif state in self._table:
+            probabilities = np.asarray(self._table[state], dtype=float)
+        else:
+            raise PonderError(f"the table of {self.name} has no row for {state}; add one")
+        if probabilities.shape != (len(self.vocabulary),):
+            raise PonderError(f"row {state} of {self.name} needs {len(self.vocabulary)} numbers")
+        with np.errstate(divide="ignore"):
+            row: Row = np.log(probabilities / probabilities.sum()).astype(np.float32)
+        return row
+
+    def draw(self, dist: Completion, stream: Stream) -> Draw:
+        tokens: list[int] = []
+        logp: list[float] = []
+        logq: list[float] = []
+        finish = None
+        while finish is None:
+            row = self.next_log_probs(dist.prompt + tuple(tokens))
+            law = log_law(row, dist.law)
+            token = inverse_cdf(law, stream.uniform())
+            tokens.append(token)
+            logp.append(float(row[token]))
+            logq.append(float(law[token]))
+            finish = ended(self, dist, tokens)
+        return self._finished(dist, tokens, finish, logp, logq)
+
+    def _finished(
+        self, dist: Completion, tokens: list[int], finish: Any, logp: list[float], logq: list[float]
+    ) -> Draw:
+        text = cut(self.detokenize(tokens), dist)
+        return Draw(tuple(tokens), text, finish, tuple(logp), tuple(logq), dist.prompt)
+
+    def completions(self, dist: Completion) -> Sequence[tuple[Draw, float]]:
+        return [(d, math.fsum(d.logq)) for d in self._every(dist, [], [], [])]
+
+    def _every(
+        self, dist: Completion, tokens: list[int], logp: list[float], logq: list[float]
+    ) -> Iterator[Draw]:
+        row = self.next_log_probs(dist.prompt + tuple(tokens))
+        law = log_law(row, dist.law)
+        for token in np.flatnonzero(np.isfinite(law)).tolist():
+            longer = [*tokens, token]
+            p, q = [*logp, float(row[token])], [*logq, float(law[token])]
+            finish = ended(self, dist, longer)
+            if finish is None:
+                yield from self._every(dist, longer, p, q)
+            else:
+                yield self._finished(dist, longer, finish, p, q)
+
+
+def ended(model: TableLM, dist: Completion, tokens: Sequence[int]) -> str | None:
+    """Why a completion stops after these tokens, or None if it goes on."""
+    if tokens[-1] in model.end_tokens:
+        return "stop"
+    if dist.stop and any(s in model.detokenize(tokens) for s in dist.stop):
+        return "stop"
+    return "length" if len(tokens) >= dist.max_tokens else None
+
+
+def cut(text: str, dist: Completion) -> str:
+    """The text before the first stop string; a segment keeps it."""
+    if dist.segment:
+        return text
+    places = [text.index(s) for s in dist.stop if s in text]
+    return text[: min(places)] if places else text

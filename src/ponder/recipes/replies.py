@@ -1,0 +1,58 @@
+"""``direct`` and ``cot``: a whole reply in one draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ponder.lm.protocol import Completion, SamplingLaw
+from ponder.program import Effects, Program, Sample
+from ponder.question import Question
+from ponder.recipes.prompting import Reply, prompt_of, reply_of, wanted
+from ponder.strategy import Binding, Source
+
+SETTINGS = ("temperature", "top_k", "top_p", "min_p", "max_tokens")
+
+
+def direct_instruction(question: Question) -> str:
+    """Ask for the answer alone."""
+    if question.kind == "code":
+        return "Write the code in one ```python block and nothing else."
+    return f"Reply with 'Answer: ' and {wanted(question)}, nothing else."
+
+
+def cot_instruction(question: Question) -> str:
+    """Ask for short reasoning, then the answer on a marked line."""
+    if question.kind == "code":
+        return "Think step by step, but keep it short. End with the code in one ```python block."
+    return f"Think step by step, but keep it short. End with 'Answer: ' and {wanted(question)}."
+
+
+def _replies(name: str, instruction: Callable[[Question], str], doc: str) -> Source:
+    def build(binding: Binding, *, max_tokens: int = 512, **law: Any) -> Program[Reply]:
+        sampling = SamplingLaw(**{"temperature": 0.7, **law})
+        prompt = prompt_of(binding, instruction(binding.question))
+        completion = Completion(
+            binding.model, prompt, sampling, max_tokens, keep=binding.keep_state
+        )
+
+        def run() -> Effects[Reply]:
+            draw = yield Sample(completion, "reply")
+            return reply_of(binding, draw.text, draw.finish, prompt + draw.tokens)
+
+        return Program(run, name, normalised=True)
+
+    build.__doc__ = doc
+    return Source(name, build, normalised=True, allowed=SETTINGS)
+
+
+direct = _replies(
+    "direct",
+    direct_instruction,
+    "One reply that is asked for the answer alone, at temperature 0.7.",
+)
+cot = _replies(
+    "cot",
+    cot_instruction,
+    "One chain of thought (Kojima et al. 2022), at temperature 0.7 and at most 512 tokens.",
+)

@@ -1,0 +1,52 @@
+"""``steps``: a chain of thought drawn step by step, so that it can be steered between steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ponder.errors import PonderError
+from ponder.lm.protocol import Completion, SamplingLaw
+from ponder.program import Effects, Program, Sample
+from ponder.recipes.prompting import Reply, prompt_of, reply_of
+from ponder.recipes.replies import SETTINGS, cot_instruction
+from ponder.strategy import Binding, Source
+
+
+def _build(
+    binding: Binding,
+    *,
+    max_tokens: int = 512,
+    max_steps: int = 40,
+    separator: str = "\n\n",
+    **law: Any,
+) -> Program[Reply]:
+    """The law of ``cot``, drawn in segments that end with ``separator``.
+
+    No token is cut or re-read between segments, so the whole reply has exactly the law of an
+    unsegmented one (up to ``max_steps``, after which it counts as cut off and abstains).
+    """
+    if not separator:
+        raise PonderError("steps needs a separator of at least one character")
+    sampling = SamplingLaw(**{"temperature": 0.7, **law})
+    prompt = prompt_of(binding, cot_instruction(binding.question))
+
+    def run() -> Effects[Reply]:
+        tokens = prompt
+        text = ""
+        for _ in range(max_steps):
+            left = max_tokens - (len(tokens) - len(prompt))
+            segment = Completion(
+                binding.model, tokens, sampling, left, (separator,), segment=True, keep=True
+            )
+            draw = yield Sample(segment)
+            tokens += draw.tokens
+            text += draw.text
+            ended = draw.tokens[-1] in binding.model.end_tokens
+            if ended or draw.finish == "length" or len(tokens) - len(prompt) >= max_tokens:
+                return reply_of(binding, text, "stop" if ended else "length", tokens)
+        return reply_of(binding, text, "length", tokens)
+
+    return Program(run, "steps", normalised=True)
+
+
+steps = Source("steps", _build, normalised=True, allowed=(*SETTINGS, "max_steps", "separator"))

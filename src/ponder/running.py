@@ -1,0 +1,209 @@
+"""Answering a file of questions, resumably: one result line per question, as it is ready."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from ponder.answering import DEFAULT_STRATEGY, Answer, Session, as_strategy
+from ponder.errors import PonderError
+from ponder.ledger import Ledger
+from ponder.question import BadLine, Question, read_questions
+from ponder.strategy import Pipeline, Source
+
+
+@dataclass
+class Summary:
+    """What became of a file. ``failed`` holds (what, why) for lines and questions that could not
+    be answered; ``cut_short`` the cap that ended the work; ``correct`` of ``known`` were right.
+    """
+
+    total: int = 0
+    answered: int = 0
+    resumed: int = 0
+    correct: int = 0
+    known: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    ledger: Ledger = field(default_factory=Ledger)
+    cut_short: str | None = None
+
+
+def result_line(answer: Answer, seed: int) -> dict[str, Any]:
+    """The JSON object of one question in the results file."""
+    line = {"id": answer.question.id, **answer.as_dict(), "seed": seed}
+    if answer.correct is not None:
+        line["correct"] = answer.correct
+    return line
+
+
+class Results:
+    """The results file: appended line by line, each durable before the next is begun.
+
+    Opening keeps the whole lines of an earlier run of the same strategy, model and seed, and
+    drops a torn last line and lines that were cut short. Raises PonderError if the file holds
+    something else, cannot be written, or is being written by another process.
+    """
+
+    def __init__(self, path: Path, strategy: str, seed: int) -> None:
+        self.path = path
+        self.done: dict[str, dict[str, Any]] = {}
+        self._law = (strategy, seed)
+        try:
+            self._file: IO[bytes] = path.open("a+b")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PonderError(
+                f"another process is writing {path}; wait for it, or choose another --out"
+            ) from None
+        except OSError as error:
+            raise PonderError(
+                f"cannot write {path} ({error.strerror}); choose another --out"
+            ) from None
+        self._read()
+
+    def _read(self) -> None:
+        self._file.seek(0)
+        keep = []
+        content = self._file.read()
+        for raw in content.split(b"\n"):
+            line = _parsed(raw)
+            if line is None:
+                if raw.strip() and raw != content.split(b"\n")[-1]:
+                    raise self._foreign("a line that is not a result")
+                continue
+            if (line.get("strategy"), line.get("seed")) != self._law:
+                raise self._foreign(f"results of {line.get('strategy')!r}, seed {line.get('seed')}")
+            if line.get("cut_short") is None:
+                self.done[str(line["id"])] = line
+                keep.append(raw)
+        wanted = b"".join(raw + b"\n" for raw in keep)
+        if wanted != content:
+            self._file.truncate(0)
+            self._write(wanted)
+
+    def check_model(self, model: str) -> None:
+        """Refuse to mix the results of two models."""
+        for line in self.done.values():
+            if line.get("model") != model:
+                raise self._foreign(f"results of the model {line.get('model')}")
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Add one result. Raises PonderError if the disk is full; what stands there stays whole."""
+        self._write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+
+    def close(self) -> None:
+        """Release the file."""
+        self._file.close()
+
+    def _write(self, data: bytes) -> None:
+        size = os.fstat(self._file.fileno()).st_size
+        try:
+            self._file.write(data)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            os.ftruncate(self._file.fileno(), size)
+            raise PonderError(
+                f"cannot write {self.path} ({error.strerror}); free some disk and start again: "
+                "finished answers are kept"
+            ) from None
+
+    def _foreign(self, what: str) -> PonderError:
+        return PonderError(f"{self.path} holds {what}; choose another --out, or remove the file")
+
+
+def _parsed(raw: bytes) -> dict[str, Any] | None:
+    try:
+        line = json.loads(raw)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) and "id" in line else None
+
+
+def run(
+    path: str | Path,
+    out: str | Path,
+    *,
+    session: Callable[[Pipeline], Session],
+    strategy: str | Pipeline | Source = DEFAULT_STRATEGY,
+    seed: int = 0,
+    system: str | None = None,
+    limit: int | None = None,
+    progress: Callable[[Summary, Answer | None], None] | None = None,
+) -> Summary:
+    """Answer the questions of the JSON-lines file ``path`` into ``out``.
+
+    ``session`` makes the session once it is known that there is something to do, so that bad
+    input costs no model. ``progress`` is called with the summary so far, at the beginning and
+    after every answer. Started again it goes on where it was; samples in the bank are not drawn
+    again.
+    """
+    pipeline = as_strategy(strategy)
+    questions, summary = _read_all(Path(path), system, limit)
+    results = Results(Path(out), repr(pipeline), seed)
+    try:
+        todo = [q for q in questions if q.id not in results.done]
+        _count_done(questions, results, summary)
+        if progress:
+            progress(summary, None)
+        if todo:
+            for answer in _answered(session(pipeline), todo, results, seed, summary):
+                if progress:
+                    progress(summary, answer)
+    finally:
+        results.close()
+    return summary
+
+
+def _read_all(path: Path, system: str | None, limit: int | None) -> tuple[list[Question], Summary]:
+    questions: list[Question] = []
+    summary = Summary()
+    for item in read_questions(path, system=system):
+        if limit is not None and len(questions) >= limit:
+            break
+        if isinstance(item, BadLine):
+            summary.failed.append((f"line {item.number}", item.why))
+        else:
+            questions.append(item)
+    if not questions and not summary.failed:
+        raise PonderError(f'{path} holds no questions; write one object a line with "question"')
+    summary.total = len(questions)
+    return questions, summary
+
+
+def _count_done(questions: list[Question], results: Results, summary: Summary) -> None:
+    for question in questions:
+        line = results.done.get(question.id)
+        if line is not None:
+            summary.resumed += 1
+            _count(line.get("correct"), summary)
+
+
+def _count(correct: bool | None, summary: Summary) -> None:
+    summary.answered += 1
+    if correct is not None:
+        summary.known += 1
+        summary.correct += correct
+
+
+def _answered(
+    session: Session, todo: list[Question], results: Results, seed: int, summary: Summary
+) -> Iterator[Answer]:
+    results.check_model(session.model_name)
+    for question, answer in session.answers(todo):
+        if isinstance(answer, PonderError):
+            summary.failed.append((question.id, str(answer)))
+            continue
+        if isinstance(answer, BaseException):
+            raise answer
+        results.append(result_line(answer, seed))
+        _count(answer.correct, summary)
+        summary.ledger = session.runtime.spent
+        yield answer
+    summary.ledger = session.runtime.spent
+    summary.cut_short = session.runtime.cut

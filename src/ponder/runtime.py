@@ -1,0 +1,310 @@
+"""The runtime: all programs of all questions, one stream of model requests, one budget.
+
+Programs run until they wait for a model; their requests go to the engine as the budget admits
+them; finished samples go to the bank and wake their programs. Randomness is derived from (seed,
+question, particle, address, visit), so results do not depend on the order in which this happens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ponder.bank import Bank, sample_key
+from ponder.dist import Dist, Stream, derive
+from ponder.errors import CutShort, PonderError
+from ponder.interpret import PENDING, Machine, Task, seed_key
+from ponder.ledger import Budget, Forecast, Ledger
+from ponder.lm.protocol import Completion, Draw, NextToken, OptionLogProbs
+from ponder.program import Program
+
+Watcher = Callable[["Runtime"], None]
+_MODEL_DISTS = (Completion, NextToken, OptionLogProbs)
+
+
+@dataclass
+class Job:
+    """One question under way: its program's root task and what it has cost."""
+
+    id: str
+    root: Task | None
+    ledger: Ledger
+    started: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a question: its program's value or the error that ended it."""
+
+    id: str
+    value: Any
+    error: BaseException | None
+    ledger: Ledger
+
+
+class Runtime:
+    """Runs programs against models. One runtime, one budget, one seed.
+
+    ``replay`` forbids the model: a sample that is not in the bank is an error. ``told`` receives
+    (question, message) for every Tell effect; ``watch`` is called after every engine step.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        budget: Budget | None = None,
+        bank: Bank | None = None,
+        replay: bool = False,
+        told: Callable[[str, object], None] | None = None,
+        watch: Watcher | None = None,
+    ) -> None:
+        self.seed = seed
+        self.budget = budget or Budget()
+        self.bank = bank
+        self.replay = replay
+        self.cut: str | None = None
+        self.forecast = Forecast()
+        self._told = told
+        self._watch = watch
+        self._machine = Machine(self)
+        self._jobs: dict[Task, Job] = {}
+        self._starting: Job | None = None
+        self._closed = Ledger()
+        self._waiting: deque[Any] = deque()
+        self._flying: dict[Task, Any] = {}
+        self._paid: list[tuple[bytes, str, str, str, Any]] = []
+        self._engines: list[Any] = []
+        self._began = time.monotonic()
+
+    @property
+    def spent(self) -> Ledger:
+        """What all questions together have cost so far."""
+        total = Ledger()
+        total.add(self._closed)
+        for job in [*self._jobs.values(), *([self._starting] if self._starting else [])]:
+            total.add(job.ledger)
+        total.seconds = time.monotonic() - self._began
+        return total
+
+    def tokens_left(self) -> float:
+        """Expected tokens until everything that has been asked for is done."""
+        flying = [request for _, request in self._flying.values()]
+        waiting = [self.forecast.length(request.longest) for _, request in self._waiting]
+        return sum(map(self._left, flying)) + sum(waiting)
+
+    def interrupt(self, reason: str = "interrupt") -> None:
+        """Stop paying: unfinished traces abstain, programs conclude with what they have.
+
+        Safe to call from a signal handler; a decode under way is abandoned.
+        """
+        self.cut = self.cut or reason
+        for engine in self._engines:
+            engine.abort()
+
+    def run(self, jobs: Iterable[tuple[str, Program[Any]]]) -> Iterator[Outcome]:
+        """Run programs, named by question, many at once; answers them as they end.
+
+        A program that fails gives an outcome with its error and disturbs no other.
+        """
+        source = iter(jobs)
+        more = True
+        while more or self._jobs:
+            while more and self.cut is None and self._hungry():
+                try:
+                    self._start(*next(source))
+                except StopIteration:
+                    more = False
+                yield from self._ended()
+            if self.cut is not None:
+                self._cut_all()
+                more = False
+            elif self._waiting or self._flying:
+                self._turn()
+            yield from self._ended()
+        yield from self._ended()
+
+    def _hungry(self) -> bool:
+        """Whether the engines could take the requests of another question."""
+        width = min((e.width for e in self._engines), default=1)
+        return len(self._waiting) + len(self._flying) < width
+
+    def _start(self, id: str, program: Program[Any]) -> None:
+        job = Job(id, None, Ledger(), time.monotonic())
+        self._starting = job
+        root = self._machine.start(program, seed_key(self.seed, id), path=id)
+        job.root = root
+        self._jobs[root] = job
+        self._starting = None
+
+    def _ended(self) -> Iterator[Outcome]:
+        self._deposit()
+        while self._machine.ended:
+            root = self._machine.ended.pop()
+            job = self._jobs.pop(root)
+            job.ledger.seconds = time.monotonic() - job.started
+            self._closed.add(job.ledger)
+            yield Outcome(job.id, root.value, root.failed, job.ledger)
+
+    # What programs ask of their interpreter.
+
+    def sample(self, task: Task, address: str, dist: Dist[Any]) -> Any:
+        """Draw at once, take from the bank, or ask the engine and answer PENDING."""
+        key = derive(task.key, address)
+        if not isinstance(dist, _MODEL_DISTS):
+            return dist.draw(Stream(key))
+        bank_key = sample_key(dist, key)
+        job = self._job(task)
+        if self.bank is not None:
+            known = self.bank.get(bank_key, dist)
+            if known is not None:
+                job.ledger.banked += len(known.tokens) if isinstance(known, Draw) else 1
+                return known
+        where = f"{task.path}/{address}"
+        if self.replay:
+            raise PonderError(
+                f"replay: the bank has no sample for {where}; run once without --replay"
+            )
+        if self.cut is not None:
+            raise CutShort(self.cut)
+        engine = getattr(dist.model, "engine", None)
+        if engine is None:
+            return self._draw_now(dist, key, (bank_key, job.id, where), job)
+        if engine not in self._engines:
+            self._engines.append(engine)
+        request = engine.request(dist, key, job.ledger, (task, bank_key, where))
+        self._waiting.append((engine, request))
+        return PENDING
+
+    def tell(self, task: Task, message: object) -> None:
+        """Pass a message on to whoever watches."""
+        if self._told is not None:
+            self._told(self._job(task).id, message)
+
+    def abandon(self, task: Task) -> None:
+        """Cancel what a discarded task has asked for."""
+        self._waiting = deque(w for w in self._waiting if w[1].payload[0] is not task)
+        flight = self._flying.pop(task, None)
+        if flight is not None:
+            flight[0].cancel(flight[1])
+
+    def _job(self, task: Task) -> Job:
+        job = self._jobs.get(task.root) or self._starting
+        assert job is not None
+        return job
+
+    def _draw_now(self, dist: Any, key: bytes, place: tuple[bytes, str, str], job: Job) -> Any:
+        """A model without an engine (a finite one) answers at once."""
+        value = dist.draw(Stream(key))
+        job.ledger.calls += 1
+        if isinstance(value, Draw):
+            job.ledger.generated += len(value.tokens)
+        self._paid.append((place[0], dist.model.fingerprint, place[1], place[2], value))
+        self.cut = self.cut or self.budget.exceeded(self.spent)
+        return value
+
+    # The loop.
+
+    def _turn(self) -> None:
+        """Admit what the budget allows, one engine step, wake the programs of what ended."""
+        self.cut = self.cut or self.budget.exceeded(self.spent)
+        if self.cut is None:
+            self._admit()
+            if not self._flying:
+                self.cut = self._limit()  # what is left would not finish within the budget
+        if self.cut is not None:
+            return
+        for engine in self._engines:
+            self._step(engine)
+        if self._watch is not None:
+            self._watch(self)
+
+    def _step(self, engine: Any) -> None:
+        if not (engine.running or engine.waiting):
+            return
+        before = time.monotonic()
+        ended = engine.step()
+        self.forecast.stepped(len(engine.running) + len(ended), time.monotonic() - before)
+        for request, value in ended:
+            task, bank_key, where = request.payload
+            del self._flying[task]
+            if isinstance(value, Draw):
+                self.forecast.finished(len(value.tokens))
+            model = request.dist.model.fingerprint
+            self._paid.append((bank_key, model, self._job(task).id, where, value))
+        self._deposit()
+        for request, value in ended:
+            self._machine.resume(request.payload[0], value)
+
+    def _deposit(self) -> None:
+        paid, self._paid = self._paid, []
+        if self.bank is not None and paid:
+            self.bank.put(paid)
+
+    def _admit(self) -> None:
+        """Hand waiting requests to their engines while all that fly can finish in the budget."""
+        spent = self.spent
+        while self._waiting:
+            engine, request = self._waiting[0]
+            if len(self._flying) >= engine.width or not self._affordable(engine, request, spent):
+                return
+            self._waiting.popleft()
+            task = request.payload[0]
+            try:
+                engine.submit(request)
+            except PonderError as error:
+                self._machine.throw(task, error)
+                continue
+            self._flying[task] = (engine, request)
+
+    def _affordable(self, engine: Any, request: Any, spent: Ledger) -> bool:
+        """Whether a further request is expected to finish within what the others leave."""
+        b = self.budget
+        if not self._flying and spent.calls == 0:
+            return True  # the first one is always tried
+        if b.max_calls is not None and spent.calls + len(self._flying) >= b.max_calls:
+            return False
+        flying = [r for _, r in self._flying.values()]
+        left = [self._left(r) for r in flying]
+        length = self.forecast.length(request.longest)
+        if b.max_tokens is not None:
+            expected = spent.tokens + sum(left) + engine.uncached(request) + length
+            if expected > b.max_tokens:
+                return False
+        if b.max_seconds is not None:
+            # Until a trace has finished, an ordinary length is a better guess than the longest.
+            longest = max([min(length, 256.0), *(min(x, 256.0) for x in left)])
+            needed = longest * self.forecast.step_seconds(len(flying) + 1)
+            if spent.seconds + needed > b.max_seconds:
+                return False
+        return True
+
+    def _left(self, request: Any) -> float:
+        """Expected tokens until a flying request ends, its prompt included."""
+        prompt = 0 if request.slot is None else max(0, len(request.prompt) - request.slot.length)
+        expected = self.forecast.length(request.longest)
+        left: float = max(expected - request.generated, min(16.0, request.longest))
+        return prompt + left
+
+    def _limit(self) -> str:
+        """The cap that keeps the next request from being admitted."""
+        b, spent = self.budget, self.spent
+        if b.max_calls is not None and spent.calls >= b.max_calls:
+            return "max_calls"
+        return "max_tokens" if b.max_tokens is not None else "max_seconds"
+
+    def _cut_all(self) -> None:
+        """Tell every waiting program that its request will not be served."""
+        tasks = [*self._flying, *(request.payload[0] for _, request in self._waiting)]
+        for engine, request in self._flying.values():
+            engine.cancel(request)
+        self._flying.clear()
+        self._waiting.clear()
+        for engine in self._engines:
+            engine.recover()
+        for task in tasks:
+            if not task.discarded:
+                self._machine.throw(task, CutShort(self.cut or ""))

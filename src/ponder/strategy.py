@@ -1,0 +1,276 @@
+"""Strategies: a program, then blocks, composed with ``|``.
+
+A pipeline is a value. Its ``repr`` is the notation used on the command line; its law is computed
+when it is composed; it becomes a program when it is bound to a question, a model and potentials.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from ponder.errors import PonderError
+from ponder.law import Law
+from ponder.measure import Population, Posterior
+from ponder.program import Effects, Program, as_log_weight
+
+Stage = Literal["program", "population", "posterior"]
+
+
+class StageError(PonderError, TypeError):
+    """Blocks composed in an order that has no meaning."""
+
+
+@dataclass(frozen=True)
+class Potential:
+    """A log-weight on values: ``complete`` on a finished value, ``prefix`` on what was sampled.
+
+    Both return nats, or a program of nats (a judge asks a model). ``prefix`` takes the tuple of
+    values sampled so far; as a twist it steers and never changes the target. None: no twist.
+    """
+
+    name: str
+    complete: Callable[[Any], float | Program[float]]
+    prefix: Callable[[tuple[Any, ...]], float | Program[float]] | None = None
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class PotentialSource:
+    """A potential that needs the question or the model: built when the strategy is bound."""
+
+    name: str
+    build: Callable[[Binding], Potential] = field(compare=False)
+    reads_trace: bool = False
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def given(name: str, potential: Potential) -> PotentialSource:
+    """A potential known already, under a name of the notation."""
+    return PotentialSource(name, lambda binding: potential)
+
+
+AnyPotential = Potential | PotentialSource | Callable[[Any], float]
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What a strategy text is a function of: question, model and potentials by name."""
+
+    question: Any = None
+    model: Any = None
+    potentials: Mapping[str, Potential] = field(default_factory=dict)
+    keep_state: bool = False
+
+    def potential(self, reference: AnyPotential) -> Potential:
+        """The potential that ``reference`` names here."""
+        if isinstance(reference, PotentialSource):
+            replaced = self.potentials.get(reference.name)
+            return replaced if replaced is not None else reference.build(self)
+        return as_potential(reference)
+
+
+def as_potential(reference: Potential | Callable[[Any], float]) -> Potential:
+    """A plain function of the value, as a potential without twist."""
+    if isinstance(reference, Potential):
+        return reference
+    return Potential(getattr(reference, "__name__", "potential"), reference)
+
+
+def evaluate_potential(potential: Potential, value: Any) -> Program[float]:
+    """The program that answers the log-weight of a finished value."""
+
+    def run() -> Effects[float]:
+        log_weight = yield from as_log_weight(potential.complete(value))
+        return log_weight
+
+    return Program(run, potential.name)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One step of a strategy. Subclasses are frozen dataclasses; their fields are its arguments."""
+
+    notation: ClassVar[str] = ""
+
+    def law(self, incoming: Law) -> Law:
+        """The law of what comes out, given the law of what comes in."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return notation_of(self.notation, self)
+
+
+class Transform(Block):
+    """Program -> Program."""
+
+    def transform(self, program: Program[Any], binding: Binding) -> Program[Any]:
+        raise NotImplementedError
+
+
+class Infer(Block):
+    """Program -> Program[Population]."""
+
+    def infer(self, program: Program[Any], law: Law) -> Program[Population[Any]]:
+        raise NotImplementedError
+
+
+class Move(Block):
+    """Population -> Program[Population]."""
+
+    def move(self, population: Population[Any], binding: Binding) -> Program[Population[Any]]:
+        raise NotImplementedError
+
+
+class Decide(Block):
+    """Population -> Program[Posterior]."""
+
+    def decide(self, population: Population[Any], binding: Binding) -> Program[Posterior]:
+        raise NotImplementedError
+
+
+def notation_of(name: str, block: Any) -> str:
+    """``name(first, key=value)`` with what differs from the defaults; the bare name if nothing."""
+    parts = []
+    for index, f in enumerate(dataclasses.fields(block)):
+        value = getattr(block, f.name)
+        if value == f.default:
+            continue
+        shown = getattr(value, "__name__", None) if callable(value) else None
+        shown = shown or repr(value)
+        parts.append(shown if index == 0 else f"{f.name}={shown}")
+    return f"{name}({', '.join(parts)})" if parts else name
+
+
+@dataclass(frozen=True)
+class Source:
+    """The head of a strategy: builds the program once the question and the model are known.
+
+    Calling it with keyword arguments gives the source with those settings.
+    """
+
+    name: str
+    build: Callable[..., Program[Any]] = field(compare=False)
+    normalised: bool = False
+    settings: tuple[tuple[str, Any], ...] = ()
+    allowed: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, program: Program[Any]) -> Source:
+        """A source that ignores question and model: an ordinary program."""
+        return cls(program.name, lambda binding: program, program.normalised)
+
+    def __call__(self, **settings: Any) -> Source:
+        for key in settings:
+            if key not in self.allowed:
+                known = ", ".join(self.allowed) or "none"
+                raise PonderError(f"{self.name} has no setting {key!r}; its settings: {known}")
+        merged = tuple(sorted({**dict(self.settings), **settings}.items()))
+        return dataclasses.replace(self, settings=merged)
+
+    def bind(self, binding: Binding) -> Program[Any]:
+        """The program for this question and model."""
+        return self.build(binding, **dict(self.settings))
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{k}={v!r}" for k, v in self.settings)
+        return f"{self.name}({inside})" if inside else self.name
+
+    def __or__(self, block: Block) -> Pipeline:
+        return Pipeline(self, ()) | block
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A source and blocks. ``stage`` and ``law`` follow from them; ``repr`` parses back."""
+
+    source: Source
+    blocks: tuple[Block, ...]
+
+    def __post_init__(self) -> None:
+        stage: Stage = "program"
+        for block in self.blocks:
+            stage = next_stage(stage, block, self)
+
+    @property
+    def stage(self) -> Stage:
+        """What binding and running gives: a program's value, a population or a posterior."""
+        stage: Stage = "program"
+        for block in self.blocks:
+            stage = next_stage(stage, block, self)
+        return stage
+
+    @property
+    def law(self) -> Law:
+        """The law that composition gives."""
+        return self._laws()[-1]
+
+    def _laws(self) -> list[Law]:
+        """The law before the first block and after each."""
+        laws = [Law("exact" if self.source.normalised else "weighted", repr(self.source))]
+        for block in self.blocks:
+            laws.append(block.law(laws[-1]))
+        return laws
+
+    def __or__(self, block: Block) -> Pipeline:
+        if not isinstance(block, Block):
+            raise StageError(
+                f"{block!r} cannot follow | in a strategy; use a block such as draw(8) or vote"
+            )
+        return Pipeline(self.source, (*self.blocks, block))
+
+    def __repr__(self) -> str:
+        return " | ".join([repr(self.source), *map(repr, self.blocks)])
+
+    def bind(self, binding: Binding) -> Program[Any]:
+        """The whole strategy as one program for this question and model."""
+        binding = dataclasses.replace(binding, keep_state=self._reads_traces())
+        laws = self._laws()
+
+        def run() -> Effects[Any]:
+            value: Any = self.source.bind(binding)
+            stage: Stage = "program"
+            for block, law in zip(self.blocks, laws, strict=False):
+                after = next_stage(stage, block, self)
+                if stage == "program" and isinstance(block, Transform):
+                    value = block.transform(value, binding)
+                elif isinstance(block, Infer):
+                    value = yield from block.infer(value, block.law(law))
+                elif isinstance(block, Move):
+                    value = yield from block.move(value, binding)
+                elif isinstance(block, Decide):
+                    value = yield from block.decide(value, binding)
+                stage = after
+            return (yield from value) if stage == "program" else value
+
+        return Program(run, repr(self))
+
+    def _reads_traces(self) -> bool:
+        """Whether a model will read on where a trace ended, so that its state is worth keeping."""
+        values = [getattr(b, f.name) for b in self.blocks for f in dataclasses.fields(b)]
+        return any(isinstance(v, PotentialSource) and v.reads_trace for v in values)
+
+
+def next_stage(stage: Stage, block: Block, whole: Pipeline) -> Stage:
+    """The stage after ``block``, or a StageError that says what is missing."""
+    if stage == "program":
+        if isinstance(block, Transform):
+            return "program"
+        if isinstance(block, Infer):
+            return "population"
+        remedy = f"{block!r} works on a population; put an inference block such as draw(8) before"
+    elif stage == "population":
+        if isinstance(block, Move):
+            return "population"
+        if isinstance(block, Decide):
+            return "posterior"
+        remedy = f"{block!r} works on a program; put it before the inference block"
+    else:
+        remedy = f"the strategy has already decided; nothing can follow, remove {block!r}"
+    raise StageError(f"in {whole!r}: {remedy}")
