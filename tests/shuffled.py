@@ -8,6 +8,7 @@ from typing import Any
 from ponder.dist import (
     Dist,
 )
+from ponder.effects import Program
 from ponder.interpret import (
     PENDING,
     Machine,
@@ -15,7 +16,6 @@ from ponder.interpret import (
     Task,
     seed_key,
 )
-from ponder.program import Program
 
 
 class Shuffled(Simulation):

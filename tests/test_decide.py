@@ -12,6 +12,7 @@ import pytest
 from exact import population_of
 from ponder.blocks import best, draw, resample, smc, vote
 from ponder.dist import Bernoulli
+from ponder.effects import Effects, Factor, Program, program, sample
 from ponder.interpret import enumerate_measure, enumerate_runs, evaluate
 from ponder.measure import (
     ABSTAIN,
@@ -19,7 +20,6 @@ from ponder.measure import (
     Posterior,
     effective_sample_size,
 )
-from ponder.program import Effects, Factor, Program, program, sample
 from ponder.strategy import Binding, Decide, Potential, PotentialSource
 from toys import NEG_INF, chain, coins
 

@@ -11,9 +11,7 @@ import pytest
 from ponder.blocks import propose, smc, temper, weigh
 from ponder.blocks.smc import heirs
 from ponder.dist import Bernoulli
-from ponder.errors import NotAFunctionOfItsChoices
-from ponder.interpret import evaluate
-from ponder.program import (
+from ponder.effects import (
     Done,
     Effects,
     Factor,
@@ -24,6 +22,8 @@ from ponder.program import (
     program,
     sample,
 )
+from ponder.errors import NotAFunctionOfItsChoices
+from ponder.interpret import evaluate
 from ponder.strategy import Binding, Potential
 from ponder.trace import Particle
 from toys import PROGRAMS, chain, inception, repeated

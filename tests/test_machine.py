@@ -12,6 +12,7 @@ from ponder.dist import (
     Bernoulli,
     Normal,
 )
+from ponder.effects import Effects, Factor, Program, each, nested, program, sample
 from ponder.errors import CutShort, PonderError
 from ponder.interpret import (
     Machine,
@@ -19,7 +20,6 @@ from ponder.interpret import (
     seed_key,
     simulate,
 )
-from ponder.program import Effects, Factor, Program, each, nested, program, sample
 from ponder.strategy import Binding
 from shuffled import Shuffled, evaluate_shuffled
 from toys import chain

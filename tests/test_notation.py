@@ -21,9 +21,9 @@ from ponder.blocks import (
     weigh,
 )
 from ponder.blocks.resample import multinomial, residual, stratified
+from ponder.effects import Program
 from ponder.errors import PonderError
 from ponder.notation import parse, register
-from ponder.program import Program
 from ponder.strategy import (
     Binding,
     Pipeline,

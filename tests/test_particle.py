@@ -9,9 +9,7 @@ import pytest
 
 from ponder.blocks import draw, smc, weigh
 from ponder.dist import Bernoulli, Categorical
-from ponder.errors import PonderError
-from ponder.interpret import evaluate, simulate
-from ponder.program import (
+from ponder.effects import (
     Effects,
     Factor,
     each,
@@ -19,6 +17,8 @@ from ponder.program import (
     program,
     sample,
 )
+from ponder.errors import PonderError
+from ponder.interpret import evaluate, simulate
 from ponder.strategy import Binding
 from toys import NEG_INF, chain, repeated
 

@@ -22,6 +22,7 @@ from ponder.dist import (
     Uniform,
     derive,
 )
+from ponder.effects import Effects, Program
 from ponder.interpret import (
     Machine,
     Simulation,
@@ -30,7 +31,6 @@ from ponder.interpret import (
     seed_key,
 )
 from ponder.measure import Population, Posterior
-from ponder.program import Effects, Program
 from ponder.strategy import Binding, Pipeline, Potential
 from shuffled import evaluate_shuffled
 from toys import PROGRAMS, early, repeated, steps, whole, writer

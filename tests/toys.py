@@ -8,10 +8,7 @@ from typing import Any
 from ponder.blocks import multinomial, residual, smc, stratified, systematic
 from ponder.blocks.resample import Resampler
 from ponder.dist import Bernoulli, Categorical
-from ponder.lm.protocol import Completion, SamplingLaw, Tokens
-from ponder.lm.table import TableLM
-from ponder.measure import Population
-from ponder.program import (
+from ponder.effects import (
     Done,
     Effects,
     Factor,
@@ -24,6 +21,9 @@ from ponder.program import (
     sample,
     twist,
 )
+from ponder.lm.protocol import Completion, SamplingLaw, Tokens
+from ponder.lm.table import TableLM
+from ponder.measure import Population
 from ponder.strategy import Binding
 
 Bits = tuple[bool, ...]

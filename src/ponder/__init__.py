@@ -31,7 +31,7 @@ _HOME = {
     "ponder.lm.table": "TableLM",
     "ponder.measure": "ABSTAIN Population Posterior",
     "ponder.notation": "parse",
-    "ponder.program": "Done Program each factor iterate nested observe program sample twist",
+    "ponder.effects": "Done Program each factor iterate nested observe program sample twist",
     "ponder.question": "Question",
     "ponder.recipes": "best_of_n cot direct judge particle_filter self_consistency steps "
     "weighted_vote",

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from ponder.answering import DEFAULT_STRATEGY, Answer, Session, as_strategy
 from ponder.bank import Bank
+from ponder.effects import Program
 from ponder.ledger import Budget
 from ponder.lm.protocol import LanguageModel
-from ponder.program import Program
 from ponder.question import Question, make_question
 from ponder.runtime import Runtime
 from ponder.strategy import Binding, Pipeline, Source

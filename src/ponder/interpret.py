@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import Any, Protocol, TypeVar
 
 from ponder.dist import NEG_INF, Dist, Stream, derive
+from ponder.effects import Each, Effects, Factor, Nested, Program, Sample, Tell
 from ponder.errors import PonderError
-from ponder.program import Each, Effects, Factor, Nested, Program, Sample, Tell
 from ponder.trace import Particle, Trace, each_names
 
 X = TypeVar("X")

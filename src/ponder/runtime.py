@@ -15,11 +15,11 @@ from typing import Any
 
 from ponder.bank import Bank, sample_key
 from ponder.dist import Dist, Stream, derive
+from ponder.effects import Program
 from ponder.errors import CutShort, PonderError
 from ponder.interpret import PENDING, Machine, Task, seed_key
 from ponder.ledger import Budget, Forecast, Ledger
 from ponder.lm.protocol import Completion, Draw, NextToken, OptionLogProbs
-from ponder.program import Program
 
 Watcher = Callable[["Runtime"], None]
 _MODEL_DISTS = (Completion, NextToken, OptionLogProbs)

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from ponder.effects import Effects, Program, as_log_weight
 from ponder.errors import PonderError
 from ponder.law import Law
 from ponder.measure import Population, Posterior
-from ponder.program import Effects, Program, as_log_weight
 
 Stage = Literal["program", "population", "posterior"]
 

@@ -9,8 +9,7 @@ from functools import partial
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from ponder.dist import NEG_INF, Dist
-from ponder.errors import CutShort, NotAFunctionOfItsChoices, PonderError
-from ponder.program import (
+from ponder.effects import (
     Checkpoint,
     Each,
     Effect,
@@ -23,6 +22,7 @@ from ponder.program import (
     as_log_weight,
     runs_inline,
 )
+from ponder.errors import CutShort, NotAFunctionOfItsChoices, PonderError
 
 X = TypeVar("X")
 Status = Literal["running", "finished", "dead", "unfinished"]

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from ponder.blocks.vote import choose, posterior_of, with_answer
 from ponder.blocks.weigh import log_weight_of, potentials_of
+from ponder.effects import Effects, Program
 from ponder.law import Law, heuristic
 from ponder.measure import Abstain, Population, Posterior, answer_of
-from ponder.program import Effects, Program
 from ponder.strategy import AnyPotential, Binding, Decide
 
 

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ponder.blocks.vote import check_count
+from ponder.effects import Each, Effects, Program, Tell
 from ponder.law import Law, stated
 from ponder.measure import Population
-from ponder.program import Each, Effects, Program, Tell
 from ponder.strategy import Infer
 from ponder.trace import Particle
 

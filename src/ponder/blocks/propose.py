@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, ClassVar
 
 from ponder.dist import NEG_INF, Dist
+from ponder.effects import Checkpoint, Each, Effects, Factor, Program, Sample, runs_inline
 from ponder.law import Law
-from ponder.program import Checkpoint, Each, Effects, Factor, Program, Sample, runs_inline
 from ponder.strategy import Binding, Transform
 
 Proposal = Callable[[str | None, Dist[Any]], Dist[Any] | None]

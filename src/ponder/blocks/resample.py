@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ponder.dist import NEG_INF, Categorical, Independent, Stream
+from ponder.effects import Effects, Program, Sample
 from ponder.law import Law, resampled
 from ponder.measure import Floats, Population
-from ponder.program import Effects, Program, Sample
 from ponder.strategy import Binding, Move
 
 # A resampler takes normalised weights (N,) and a number n, and samples n ancestors: every one

@@ -11,10 +11,10 @@ import numpy as np
 from ponder.blocks.resample import Resampler, systematic
 from ponder.blocks.vote import check_count
 from ponder.dist import NEG_INF
+from ponder.effects import Each, Effects, Program, Tell
 from ponder.errors import PonderError
 from ponder.law import Law, resampled, stated
 from ponder.measure import Floats, Population, effective_sample_size, log_sum_exp, normalise
-from ponder.program import Each, Effects, Program, Tell
 from ponder.strategy import Infer
 from ponder.trace import Particle
 

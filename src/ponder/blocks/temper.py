@@ -7,9 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
-from ponder.errors import PonderError
-from ponder.law import Law
-from ponder.program import (
+from ponder.effects import (
     Checkpoint,
     Each,
     Effects,
@@ -20,6 +18,8 @@ from ponder.program import (
     as_log_weight,
     runs_inline,
 )
+from ponder.errors import PonderError
+from ponder.law import Law
 from ponder.strategy import Binding, Transform
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ponder.dist import Categorical
+from ponder.effects import Effects, Program, Sample
 from ponder.errors import PonderError
 from ponder.law import Law, voted
 from ponder.measure import Population, Posterior, tally
-from ponder.program import Effects, Program, Sample
 from ponder.strategy import Binding, Decide
 
 

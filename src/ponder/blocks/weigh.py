@@ -10,9 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ponder.dist import NEG_INF
-from ponder.law import Law, stated, weighted_by
-from ponder.measure import Population
-from ponder.program import (
+from ponder.effects import (
     Checkpoint,
     Each,
     Effects,
@@ -23,6 +21,8 @@ from ponder.program import (
     as_log_weight,
     runs_inline,
 )
+from ponder.law import Law, stated, weighted_by
+from ponder.measure import Population
 from ponder.strategy import (
     AnyPotential,
     Binding,

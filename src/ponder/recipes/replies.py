@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ponder.effects import Effects, Program, Sample
 from ponder.lm.protocol import Completion, SamplingLaw
-from ponder.program import Effects, Program, Sample
 from ponder.question import Question
 from ponder.recipes.prompting import Reply, prompt_of, reply_of, wanted
 from ponder.strategy import Binding, Source

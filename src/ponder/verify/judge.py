@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ponder.dist import NEG_INF
+from ponder.effects import Effects, Program, Sample
 from ponder.lm.protocol import OptionLogProbs, Tokens
-from ponder.program import Effects, Program, Sample
 from ponder.strategy import Binding, Potential, PotentialSource
 
 FINISHED = "Is the final answer above correct? Reply Yes or No."
