@@ -156,8 +156,8 @@ class Runtime:
         key = derive(task.key, address)
         if not isinstance(dist, _MODEL_DISTS):
             return dist.draw(Stream(key))
-        bank_key = sample_key(dist, key)
         job = self._job(task)
+        bank_key = b"" if self.bank is None else sample_key(dist, key)
         if self.bank is not None:
             known = self.bank.get(bank_key, dist)
             if known is not None:
@@ -202,8 +202,9 @@ class Runtime:
         job.ledger.calls += 1
         if isinstance(value, Draw):
             job.ledger.generated += len(value.tokens)
-        self._paid.append((place[0], dist.model.fingerprint, place[1], place[2], value))
-        self.cut = self.cut or self.budget.exceeded(self.spent)
+        self._keep(place, dist, value)
+        if self.budget != Budget():
+            self.cut = self.cut or self.budget.exceeded(self.spent)
         return value
 
     # The loop.
@@ -233,11 +234,15 @@ class Runtime:
             del self._flying[task]
             if isinstance(value, Draw):
                 self.forecast.finished(len(value.tokens))
-            model = request.dist.model.fingerprint
-            self._paid.append((bank_key, model, self._job(task).id, where, value))
+            self._keep((bank_key, self._job(task).id, where), request.dist, value)
         self._deposit()
         for request, value in ended:
             self._machine.resume(request.payload[0], value)
+
+    def _keep(self, place: tuple[bytes, str, str], dist: Any, value: Any) -> None:
+        """Queue a sample for the bank: place is (bank key, question, address)."""
+        if self.bank is not None:
+            self._paid.append((place[0], dist.model.fingerprint, place[1], place[2], value))
 
     def _deposit(self) -> None:
         paid, self._paid = self._paid, []

@@ -52,15 +52,6 @@ def kept(weights: NDArray[np.floating], law: SamplingLaw) -> NDArray[np.bool_]:
     return mask
 
 
-def inverse_cdf(log_weights: Row, u: float) -> int:
-    """The token whose cumulative probability first exceeds u, for a short row."""
-    weights = np.exp(log_weights.astype(np.float64))
-    cumulative = np.cumsum(weights)
-    token = int(np.searchsorted(cumulative, u * cumulative[-1], side="right"))
-    # u * total can round up to the total itself: fall back on the last possible token.
-    return min(token, int(np.flatnonzero(weights)[-1]))
-
-
 class Sampler:
     """Draws one token from each row of logits, without sorting or copying the vocabulary.
 

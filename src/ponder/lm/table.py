@@ -7,15 +7,16 @@ exactly for this one.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ponder.dist import Stream
+from ponder.dist import NEG_INF, Stream
 from ponder.errors import PonderError
-from ponder.lm.protocol import Completion, Draw, Message, Tokens
-from ponder.lm.sampling import Row, inverse_cdf, log_law
+from ponder.lm.protocol import Completion, Draw, Message, SamplingLaw, Tokens
+from ponder.lm.sampling import Row, log_law
 
 Table = Mapping[Tokens, Sequence[float]] | Callable[[Tokens], Sequence[float]]
 
@@ -46,6 +47,7 @@ class TableLM:
         self._table = table
         self._order = order
         self._rows: dict[Tokens, Row] = {}
+        self._known_laws: dict[tuple[int, SamplingLaw], tuple[Row, Row, list[float]]] = {}
         self.fingerprint = f"table:{name}"
 
     def tokenize(self, text: str, *, special: bool = False) -> Tokens:
@@ -84,6 +86,17 @@ class TableLM:
             row = self._rows[key] = self._row(state, full)
         return row
 
+    def _laws(self, prompt: Tokens, law: SamplingLaw) -> tuple[Row, Row, list[float]]:
+        """Log-probabilities of the next token, under the law, and its cumulative probabilities."""
+        row = self.next_log_probs(prompt)
+        key = (id(row), law)  # rows are kept for good, so their identity names them
+        found = self._known_laws.get(key)
+        if found is None:
+            logs = log_law(row, law)
+            cumulative = np.cumsum(np.exp(logs.astype(np.float64))).tolist()
+            found = self._known_laws[key] = (row, logs, cumulative)
+        return found
+
     def _row(self, state: Tokens, full: bool) -> Row:
         if full:
             probabilities = np.zeros(len(self.vocabulary))
@@ -106,9 +119,10 @@ class TableLM:
         logq: list[float] = []
         finish = None
         while finish is None:
-            row = self.next_log_probs(dist.prompt + tuple(tokens))
-            law = log_law(row, dist.law)
-            token = inverse_cdf(law, stream.uniform())
+            row, law, cumulative = self._laws(dist.prompt + tuple(tokens), dist.law)
+            token = min(bisect_right(cumulative, stream.uniform() * cumulative[-1]), self.end)
+            if law[token] == NEG_INF:  # u * total was rounded up to the total
+                token = int(np.flatnonzero(np.isfinite(law))[-1])
             tokens.append(token)
             logp.append(float(row[token]))
             logq.append(float(law[token]))
@@ -127,8 +141,7 @@ class TableLM:
     def _every(
         self, dist: Completion, tokens: list[int], logp: list[float], logq: list[float]
     ) -> Iterator[Draw]:
-        row = self.next_log_probs(dist.prompt + tuple(tokens))
-        law = log_law(row, dist.law)
+        row, law, _ = self._laws(dist.prompt + tuple(tokens), dist.law)
         for token in np.flatnonzero(np.isfinite(law)).tolist():
             longer = [*tokens, token]
             p, q = [*logp, float(row[token])], [*logq, float(law[token])]
