@@ -150,6 +150,13 @@ def test_weigh_lets_the_twists_of_the_program_stand() -> None:
     assert_same(measure(misled() | weigh(GUIDED) | smc(2, ess=1.0)), target)
 
 
+@pytest.mark.parametrize("name", ["iterated", "inlined", "spread", "opaque"])
+def test_weigh_steers_programs_of_programs(name: str) -> None:
+    misguided = Potential("misguided", lambda x: 0.3 * len(x), lambda seen: 0.9 * sum(seen))
+    target = {x: m * math.exp(0.3 * len(x)) for x, m in enumerate_measure(PROGRAMS[name]).items()}
+    assert_same(measure(PROGRAMS[name] | weigh(misguided) | smc(2, ess=1.0)), target)
+
+
 def test_a_potential_may_be_a_program_with_randomness_and_factors() -> None:
     def judged(x: Bits) -> Program[float]:
         @program
@@ -173,7 +180,7 @@ def test_a_potential_may_be_a_program_with_randomness_and_factors() -> None:
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 2.0])
 def test_temper_raises_the_factors_to_a_power(beta: float) -> None:
-    for name in ("chain", "early", "misled", "mortal", "spread", "opaque", "iterated"):
+    for name in ("chain", "early", "misled", "mortal", "spread", "opaque", "iterated", "inlined"):
         target: dict[Any, float] = {}
         for value, mass in _tempered_by_hand(PROGRAMS[name], beta):
             target[value] = target.get(value, 0.0) + mass

@@ -142,12 +142,12 @@ def test_best_asks_potentials_that_are_programs_or_named() -> None:
         @program
         def judge() -> Effects[float]:
             yield Factor(float(x))
-            return 3.0 if (yield from sample(Bernoulli(1.0))) and x == 2 else 0.0
+            return 1.0 if (yield from sample(Bernoulli(1.0))) and x == 2 else 0.0
 
         return judge()
 
     population = population_of([1, 2, 4])
     named = PotentialSource("judge", lambda binding: Potential("judge", asked))
-    assert decide(population, best(named)) == pytest.approx({2: 1.0})
+    assert decide(population, best(named)) == pytest.approx({4: 1.0})
     replaced = Binding(potentials={"judge": Potential("judge", lambda x: -x)})
     assert evaluate(best(named).decide(population, replaced)).answer == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ponder.blocks import draw, smc, vote
+from ponder.blocks import draw, smc, vote, weigh
 from ponder.dist import (
     Bernoulli,
     Normal,
@@ -20,9 +20,9 @@ from ponder.interpret import (
     seed_key,
     simulate,
 )
-from ponder.strategy import Binding
+from ponder.strategy import Binding, Potential
 from shuffled import Shuffled, evaluate_shuffled
-from toys import chain
+from toys import chain, early
 
 
 @program
@@ -147,6 +147,33 @@ def test_a_trace_cut_short_abstains(block: Any) -> None:
     )
     assert posterior.law.kind == "heuristic"
     assert "cut short" in str(posterior.law)
+
+
+def test_a_trace_whose_judge_is_cut_short_abstains() -> None:
+    def asked(x: Any) -> Program[float]:
+        @program
+        def judge() -> Effects[float]:
+            return -1.0 if (yield from sample(Bernoulli(0.5), "verdict")) else 0.0
+
+        return judge()
+
+    handler = Shuffled(2)
+    machine = Machine(handler)
+    strategy = early() | draw(5) | weigh(Potential("judge", asked)) | vote
+    root = machine.start(strategy.bind(Binding()), seed_key(2))
+    verdicts = 0
+    while handler.waiting:
+        address = handler.waiting[0][1]
+        task, value = handler.take()
+        verdicts += address == "verdict"
+        if verdicts > 2:
+            machine.throw(task, CutShort("no budget left"))
+        else:
+            machine.resume(task, value)
+    posterior = root.value
+    assert posterior.unparsed == 3
+    assert sum(s.count for s in posterior.shares) == 2
+    assert posterior.law.kind == "heuristic"
 
 
 def test_what_cannot_be_enumerated_is_named() -> None:

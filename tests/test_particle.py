@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -12,6 +13,7 @@ from ponder.dist import Bernoulli, Categorical
 from ponder.effects import (
     Effects,
     Factor,
+    Program,
     each,
     nested,
     program,
@@ -20,7 +22,8 @@ from ponder.effects import (
 from ponder.errors import PonderError
 from ponder.interpret import evaluate, simulate
 from ponder.strategy import Binding
-from toys import NEG_INF, chain, repeated
+from ponder.trace import Particle
+from toys import NEG_INF, asserting, chain, repeated
 
 
 def test_addresses_tell_repeated_names_apart() -> None:
@@ -77,6 +80,15 @@ def test_a_normalised_program_must_not_yield_a_factor() -> None:
         for strategy in (p | draw(2), p | smc(2)):
             with pytest.raises(PonderError, match=f"{name} is declared normalised"):
                 evaluate(strategy.bind(Binding()))
+
+
+def test_an_assertion_of_zero_closes_the_particle() -> None:
+    for seed in range(20):
+        particle = Particle(asserting())
+        evaluate(Program(functools.partial(particle.advance, stop=True), "stop"), seed)
+        [first] = particle.trace().choices
+        assert particle.status == ("running" if first.value else "dead")
+        assert particle.log_weight == (0.4 if first.value else NEG_INF)
 
 
 def test_a_dead_particle_is_closed_at_once() -> None:

@@ -83,6 +83,13 @@ def test_results_do_not_depend_on_batch_order(name: str) -> None:
             assert in_flight >= 8
 
 
+@pytest.mark.parametrize("name", ["spread", "opaque", "inlined"])
+def test_programs_do_not_depend_on_batch_order(name: str) -> None:
+    for seed in range(20):
+        expected = evaluate(PROGRAMS[name], seed)
+        assert all(evaluate_shuffled(PROGRAMS[name], seed, o)[0] == expected for o in range(3))
+
+
 def test_more_draws_begin_with_the_fewer() -> None:
     few = evaluate((repeated() | draw(8)).bind(Binding()), 5)
     many = evaluate((repeated() | draw(16)).bind(Binding()), 5)

@@ -1,4 +1,4 @@
-"""Votes, ranks and their errors; and, where nothing can be enumerated, tests that rarely err.
+"""The errors of shares; and, where nothing can be enumerated, tests that rarely err.
 
 A strategy too large to enumerate is tested by betting against its claimed mean: under the claim
 the wealth exceeds 1/delta with probability at most delta (Ville), so no bound is assumed beyond
@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from exact import population_of
-from ponder.blocks import draw, multinomial, smc, vote, weigh
+from ponder.blocks import draw, multinomial, resample, smc, vote, weigh
 from ponder.interpret import evaluate
 from ponder.lm.protocol import Completion, Tokens
 from ponder.measure import (
@@ -115,6 +115,17 @@ def test_relatives_count_as_one_draw() -> None:
     assert list(families(np.arange(4.0), [7, 2, 7, 2])) == [4.0, 2.0]
     assert family_ess(np.full(6, 1 / 6), [0, 0, 1, 2, 2, 1]) == pytest.approx(3)
     assert family_ess(np.zeros(2), [0, 1]) == 0.0
+
+
+def test_resampled_traces_remember_their_ancestors() -> None:
+    for strategy in (early() | draw(6), chain(3) | smc(6, ess=1.0)):
+        for seed in range(5):
+            before = evaluate(strategy.bind(Binding()), seed)
+            after = evaluate((strategy | resample(9, multinomial)).bind(Binding()), seed)
+            families_before = list(zip(before.traces, before.eves, strict=True))
+            assert len(after) == len(after.eves) == 9
+            for trace, eve in zip(after.traces, after.eves, strict=True):
+                assert any(t.last == trace.last and e == eve for t, e in families_before)
 
 
 def test_errors_hold_after_resampling() -> None:

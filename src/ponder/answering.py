@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ponder.bank import Bank
 from ponder.blocks import draw, vote
 from ponder.errors import PonderError
-from ponder.law import Law, heuristic
+from ponder.law import Law
 from ponder.ledger import Budget, Ledger
 from ponder.lm.protocol import LanguageModel
 from ponder.lm.remembered import RememberedLM
@@ -152,16 +152,13 @@ class Session:
         cut = self.runtime.cut
         unfinished = any(t.status == "unfinished" for t in posterior.population.traces)
         cut_short = cut if unfinished else None
-        law = posterior.law
-        if cut_short:
-            law = heuristic(law, f"cut short by {cut_short}")
         text = None if posterior.answer is None else display(posterior.answer, question.kind)
         return Answer(
             question,
             text,
             posterior.probability,
-            replace(posterior, law=law),
-            law,
+            posterior,
+            posterior.law,
             outcome.ledger,
             repr(self.strategy),
             self.model_name,

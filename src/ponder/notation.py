@@ -40,17 +40,21 @@ def parse(text: str, potentials: Mapping[str, Potential] | None = None) -> Pipel
             f"cannot read the strategy {text!r}; write it like: cot | draw(8) | vote"
         ) from None
     parts = _parts(tree)
-    head = _value(parts[0], names, text)
-    if not isinstance(head, Source):
+    head = _made(parts[0], names, text)
+    pipeline = Pipeline(head, ()) if isinstance(head, Source) else head
+    if not isinstance(pipeline, Pipeline):
         known = ", ".join(sorted(k for k, v in names.items() if isinstance(v, Source)))
         raise PonderError(f"a strategy begins with a program ({known}), not {_show(parts[0])}")
-    pipeline = Pipeline(head, ())
     for part in parts[1:]:
-        block = _value(part, names, text)
-        if callable(block) and not isinstance(block, Block | Source):
-            block = _call(block, [], {}, part)
-        pipeline = pipeline | block
+        pipeline = pipeline | _made(part, names, text)
     return pipeline
+
+
+def _made(node: ast.expr, names: Mapping[str, Any], text: str) -> Any:
+    """A part of a strategy; a bare name of something that makes one is called."""
+    thing = _value(node, names, text)
+    bare = isinstance(node, ast.Name) and callable(thing) and not isinstance(thing, Block | Source)
+    return _call(thing, [], {}, node) if bare else thing
 
 
 def _parts(tree: ast.expr) -> list[ast.expr]:

@@ -88,7 +88,7 @@ def ask(
         sys.exit(130)
     if answer.cut_short and answer.text is None:
         raise PonderError(
-            f"nothing finished within {answer.cut_short.replace('_', '-')}; "
+            f"no trace gave an answer within --{answer.cut_short.replace('_', '-')}; "
             f"{answer.ledger.tokens} tokens and {answer.ledger.seconds:.1f} s were spent; "
             "raise the cap"
         )

@@ -27,3 +27,15 @@ def byte_progress(label: str) -> Iterator[Callable[[int, int], None] | None]:
             bar.update(task, completed=done)
 
         yield show
+
+
+@contextmanager
+def spinner(label: str) -> Iterator[None]:
+    """Something that moves while nothing can be counted."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(label):
+        yield

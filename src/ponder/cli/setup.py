@@ -93,16 +93,17 @@ def default_bank() -> Path:
 
 def load_with_progress(model: str | None, context: int) -> Any:
     """Load a model; assembling its weights the first time shows a bar."""
-    from ponder.cli.progress import byte_progress
+    from ponder.cli.progress import byte_progress, spinner
     from ponder.lm.registry import resolve
 
     with byte_progress("assembling weights") as progress:
         file = resolve(model, progress)
     if file.spec is not None and file.spec.smoke_test:
         print(f"ponder: {file.name}: {file.spec.about}", file=sys.stderr)
-    from ponder.lm.llama import LlamaLM
+    with spinner(f"loading {file.name}"):
+        from ponder.lm.llama import LlamaLM
 
-    return LlamaLM(file.path, name=file.name, fingerprint=file.sha256, cells=context)
+        return LlamaLM(file.path, name=file.name, fingerprint=file.sha256, cells=context)
 
 
 class Interrupts:

@@ -82,7 +82,7 @@ class AskView:
             seconds = min(seconds, self._budget.max_seconds - spent.seconds)
         of = "of" if self._budget.max_tokens else "of about"
         remains = f"about {max(seconds, 0):.0f} s left" if seconds < 1e6 else ""
-        tokens = f"{spent.tokens} {of} {total:.0f} tokens   {rate:.0f}/s   {remains}"
+        tokens = f"  {spent.tokens} {of} {total:.0f} tokens   {rate:.0f}/s   {remains}"
         bar = ProgressBar(total=max(total, 1), completed=spent.tokens, width=40)
         return Group(Text(self._leader()), bar, Text(tokens, style="dim"))
 

@@ -17,7 +17,8 @@ from ponder.lm.library import Packing, lib
 from ponder.lm.weights import cache_dir
 
 _CHILD = """
-import sys
+import resource, sys
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 from ponder.lm.llama import LlamaLM
 model = LlamaLM(sys.argv[1], fingerprint="probe", cells=256, packing=sys.argv[2])
 model.next_log_probs(model.tokenize("one two three four five") or (0,))

@@ -1,0 +1,5 @@
+"""``python -m ponder``."""
+
+from ponder.cli.main import main
+
+main()
