@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from full_batch import FullBatch, empty, endless_engine
-from harness import QUESTION, Report, alternate, quiet, ratios
+from harness import QUESTION, Quiet, Report, alternate, ratios
 
 from ponder.dist import Stream, derive
 from ponder.ledger import Ledger
@@ -31,12 +31,8 @@ def _lengths(quick: bool) -> list[int]:
 def _staggered(model: LlamaLM, prompts: list[Tokens], quick: bool) -> tuple[int, int, float]:
     """Serve them all; (generated, prompt tokens computed, seconds) of steps while any waited."""
     engine, ledger = endless_engine(model, WIDTH), Ledger()
-    dists = [
-        Completion(model, p, LAW, n) for p, n in zip(prompts, _lengths(quick), strict=True)
-    ]
-    requests = [
-        engine.request(d, derive(b"arrivals", str(i)), ledger) for i, d in enumerate(dists)
-    ]
+    dists = [Completion(model, p, LAW, n) for p, n in zip(prompts, _lengths(quick), strict=True)]
+    requests = [engine.request(d, derive(b"arrivals", str(i)), ledger) for i, d in enumerate(dists)]
     for request in requests[:AT_ONCE]:
         engine.submit(request)
     coming = requests[AT_ONCE:]
@@ -71,7 +67,7 @@ def arrivals(model: LlamaLM, report: Report, repeat: int, quick: bool) -> None:
     """With prompts computed at their measured cost, what a full batch would have taken / taken."""
     for distinct in (False, True):
         prompts = _prompts(model, distinct)
-        load = quiet()
+        load = Quiet()
         prefill: list[float] = []
 
         def full(prompts: list[Tokens] = prompts) -> float:
@@ -92,4 +88,4 @@ def arrivals(model: LlamaLM, report: Report, repeat: int, quick: bool) -> None:
         rates = found["staggered"]
         report.add(place, f"{kind}: while any wait, less prompts", rates, "tok/s")
         ratio = ratios(rates, found["full"])
-        report.add(place, f"{kind}: waiting / full batch", ratio, "x", ">= 0.85", load)
+        report.add(place, f"{kind}: waiting / full batch", ratio, "x", ">= 0.85", str(load))

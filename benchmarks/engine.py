@@ -18,7 +18,7 @@ from typing import Any
 
 from arrivals import arrivals
 from full_batch import Bare, FullBatch, empty
-from harness import QUESTION, Report, alternate, begin, options, quiet, ratios
+from harness import QUESTION, Quiet, Report, alternate, begin, options, ratios
 from settings import exactness, memory, spin
 
 import ponder
@@ -38,7 +38,7 @@ def decode(model: LlamaLM, report: Report, repeat: int, quick: bool) -> None:
     target = ">= 0.95" if "qwen" in model.name else ">= 0.90"
     block = 2 if quick else 10
     for width in (16, 32):
-        load = quiet()
+        load = Quiet()
         engine = FullBatch(model, [prompt] * width, SamplingLaw(0.7))
         bare = Bare(model, prompt, width)
         found = alternate(
@@ -102,13 +102,13 @@ def shares(model: LlamaLM, report: Report, repeat: int, quick: bool) -> None:
         found[name].append((100 * timed.sampling / wall, 100 * other / wall))
         return wall
 
-    load = quiet()
+    load = Quiet()
     alternate({name: lambda n=name: ask(n) for name in laws}, repeat)
     for name, (_, target) in laws.items():
         place = ("shares", model.name)
         sampling, other = zip(*found[name], strict=True)
-        report.add(place, f"sampling, {name}, 32 traces", sampling, "%", target, load)
-        report.add(place, f"neither, {name}, 32 traces", other, "%", "<= 2", load)
+        report.add(place, f"sampling, {name}, 32 traces", sampling, "%", target, str(load))
+        report.add(place, f"neither, {name}, 32 traces", other, "%", "<= 2", str(load))
 
 
 def completion(model: LlamaLM, report: Report, repeat: int, quick: bool) -> None:
@@ -138,7 +138,7 @@ def completion(model: LlamaLM, report: Report, repeat: int, quick: bool) -> None
         rest = 15 / (calls - 1)
         return (tokens[0] + rest * sum(tokens[1:])) / (times[0] + rest * sum(times[1:]))
 
-    load = quiet()
+    load = Quiet()
     found = alternate({"ponder": ponders, "peer": peers}, repeat)
     peer.close()
     place = ("completion", model.name)
@@ -146,7 +146,7 @@ def completion(model: LlamaLM, report: Report, repeat: int, quick: bool) -> None
     report.add(place, "create_completion 16 times", found["peer"], "tok/s")
     target = ">= 1.8" if "qwen" in model.name else ">= 1.5"
     ratio = ratios(found["ponder"], found["peer"])
-    report.add(place, "ponder / create_completion", ratio, "x", target, load)
+    report.add(place, "ponder / create_completion", ratio, "x", target, str(load))
 
 
 def _samples_rate(model: LlamaLM, prompt: tuple[int, ...], longest: int) -> float:

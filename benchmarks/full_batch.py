@@ -80,12 +80,20 @@ class Bare:
         self.batch = lib.llama_batch_init(UBATCH, 0, 1)
         self.vocabulary = model.vocabulary.size
         self.width = batch
-        self.length = 0
-        while self.length < len(prompt):
-            chunk = prompt[self.length : self.length + 64]
-            self.decode([(0, token, self.length + i) for i, token in enumerate(chunk)])
-            self.length += len(chunk)
-        for sequence in range(1, batch):
+        self.fill(0, prompt)
+        self.length = len(prompt)
+        if prompt:
+            self.share(batch - 1)
+
+    def fill(self, sequence: int, tokens: Tokens, chunk: int = 64, start: int = 0) -> None:
+        """Compute ``tokens`` for a sequence, so many at a time."""
+        for at in range(0, len(tokens), chunk):
+            part = enumerate(tokens[at : at + chunk])
+            self.decode([(sequence, token, start + at + i) for i, token in part])
+
+    def share(self, others: int) -> None:
+        """Sequences 1 to ``others`` become what sequence 0 is."""
+        for sequence in range(1, others + 1):
             lib.llama_memory_seq_cp(self.memory, 0, sequence, -1, -1)
 
     def decode(self, tokens: Sequence[tuple[int, int, int]]) -> Any:

@@ -120,22 +120,31 @@ def busiest(seconds: float = 1.0) -> float:
     return max(((v - before.get(pid, v)) / seconds for pid, v in after.items()), default=0.0)
 
 
-def quiet(patience: float = 180.0) -> str:
-    """Wait for other processes to fall silent; answers what load there was in the end."""
-    if not Path("/proc/loadavg").exists():
-        return ""
-    end = time.monotonic() + patience
-    share = busiest()
-    while share > BUSY and time.monotonic() < end:
-        time.sleep(4)
-        share = busiest()
-    load = Path("/proc/loadavg").read_text().split()[0]
-    return f"load {load}" + (f", BUSY: another process at {share:.0%}" if share > BUSY else "")
+class Quiet:
+    """Waits for other processes to fall silent, then watches what they use: ``str`` says it."""
+
+    def __init__(self, patience: float = 180.0) -> None:
+        end = time.monotonic() + patience
+        while busiest() > BUSY and time.monotonic() < end:
+            time.sleep(4)
+        self._began = time.monotonic()
+        self._others = _others_seconds()
+
+    def __str__(self) -> str:
+        seconds = time.monotonic() - self._began
+        share = (_others_seconds() - self._others) / max(seconds, 0.1)
+        return f"others used {max(share, 0.0):.2f} cores in {seconds:.0f} s"
 
 
-def alternate(
-    cases: Mapping[str, Callable[[], float]], repeat: int
-) -> dict[str, list[float]]:
+def _others_seconds() -> float:
+    """Processor seconds that everything but this process and its children has used."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    ticks = [int(x) for x in fields[:8]]  # user nice system idle iowait irq softirq steal
+    busy = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+    return busy - sum(os.times()[:4])
+
+
+def alternate(cases: Mapping[str, Callable[[], float]], repeat: int) -> dict[str, list[float]]:
     """Run every case ``repeat`` times, in turns; answers what each returned."""
     found: dict[str, list[float]] = {name: [] for name in cases}
     names = list(cases)
@@ -163,7 +172,9 @@ def child(script: Path, arguments: Sequence[str], environment: Mapping[str, str]
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def options(doc: str | None, cases: Sequence[str], *, models: bool = True) -> argparse.ArgumentParser:
+def options(
+    doc: str | None, cases: Sequence[str], *, models: bool = True
+) -> argparse.ArgumentParser:
     """The options that all benchmarks have."""
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "ponder.answering": "Answer Session",
-    "ponder.api": "ask infer load",
+    "ponder.api": "ask infer load run",
     "ponder.bank": "Bank",
     "ponder.blocks": "best draw multinomial propose resample residual smc stratified systematic "
     "temper vote weigh",
@@ -35,7 +35,6 @@ _HOME = {
     "ponder.question": "Question",
     "ponder.recipes": "best_of_n cot direct judge particle_filter self_consistency steps "
     "weighted_vote",
-    "ponder.running": "run",
     "ponder.strategy": "Pipeline Potential",
     "ponder.trace": "Trace",
 }

@@ -4,6 +4,7 @@ from ponder.answering import Session as Session
 from ponder.api import ask as ask
 from ponder.api import infer as infer
 from ponder.api import load as load
+from ponder.api import run as run
 from ponder.bank import Bank as Bank
 from ponder.blocks import best as best
 from ponder.blocks import draw as draw
@@ -60,7 +61,6 @@ from ponder.recipes import particle_filter as particle_filter
 from ponder.recipes import self_consistency as self_consistency
 from ponder.recipes import steps as steps
 from ponder.recipes import weighted_vote as weighted_vote
-from ponder.running import run as run
 from ponder.strategy import Pipeline as Pipeline
 from ponder.strategy import Potential as Potential
 from ponder.trace import Trace as Trace

@@ -11,10 +11,12 @@ from ponder.effects import Program
 from ponder.ledger import Budget
 from ponder.lm.protocol import LanguageModel
 from ponder.question import Question, make_question
+from ponder.running import Summary, answer_file
 from ponder.runtime import Runtime
 from ponder.strategy import Binding, Pipeline, Source
 
 X = TypeVar("X")
+Strategy = str | Pipeline | Source
 
 
 def load(name: str | None = None, **options: Any) -> LanguageModel:
@@ -34,44 +36,82 @@ def load(name: str | None = None, **options: Any) -> LanguageModel:
 def ask(
     question: str | Question,
     *,
-    strategy: str | Pipeline | Source = DEFAULT_STRATEGY,
+    strategy: Strategy = DEFAULT_STRATEGY,
     model: LanguageModel | str | None = None,
     kind: str | None = None,
     system: str | None = None,
     seed: int = 0,
-    max_tokens: int | None = None,
-    max_seconds: float | None = None,
-    max_calls: int | None = None,
+    budget: Budget | None = None,
     bank: Bank | str | Path | None = None,
     replay: bool = False,
 ) -> Answer:
     """Answer one question.
 
-    Caps are hard: at most one engine step goes beyond. With a ``bank`` samples are kept there
-    and never paid twice; ``replay`` reads only the bank. Raises PonderError for anything that the
-    caller can mend.
+    The caps of ``budget`` are hard: at most one engine step goes beyond. With a ``bank`` samples
+    are kept there and never paid twice; ``replay`` reads only the bank. Raises PonderError for
+    anything that the caller can mend.
     """
     if isinstance(question, str):
         question = make_question(question, kind=kind, system=system)
+    session = _session(as_strategy(strategy), model, seed, budget, bank, replay)
+    ((_, answer),) = session.answers([question])
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+def run(
+    path: str | Path,
+    out: str | Path,
+    *,
+    strategy: Strategy = DEFAULT_STRATEGY,
+    model: LanguageModel | str | None = None,
+    system: str | None = None,
+    seed: int = 0,
+    budget: Budget | None = None,
+    bank: Bank | str | Path | None = None,
+    replay: bool = False,
+    limit: int | None = None,
+) -> Summary:
+    """Answer the questions of a JSON-lines file into ``out``, many at once, resumably.
+
+    Started again it keeps what ``out`` holds and goes on. ``budget`` is for the whole file; so
+    that unfinished questions lose nothing either, give a ``bank``.
+    """
+
+    def session(pipeline: Pipeline) -> Session:
+        return _session(pipeline, model, seed, budget, bank, replay)
+
+    return answer_file(
+        path, out, session=session, strategy=strategy, seed=seed, system=system, limit=limit
+    )
+
+
+def _session(
+    pipeline: Pipeline,
+    model: LanguageModel | str | None,
+    seed: int,
+    budget: Budget | None,
+    bank: Bank | str | Path | None,
+    replay: bool,
+) -> Session:
     if isinstance(bank, str | Path):
-        bank = Bank(bank)
-    name = model if isinstance(model, str) else ""
-    if (model is None or isinstance(model, str)) and not replay:
+        bank = Bank(bank, create=not replay)
+    name = ""
+    if replay and (model is None or isinstance(model, str)):
+        name = model or (bank.fact("", "default") if bank else None) or ""
+        model = None
+    elif model is None or isinstance(model, str):
         model = load(model)
-    session = Session(
-        model if not isinstance(model, str) else None,
-        as_strategy(strategy),
+    return Session(
+        model,
+        pipeline,
         model_name=name,
         seed=seed,
-        budget=Budget(max_tokens, max_seconds, max_calls),
+        budget=budget or Budget(),
         bank=bank,
         replay=replay,
     )
-    for _, answer in session.answers([question]):
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-    raise AssertionError("a session answers every question that it starts")
 
 
 def infer(

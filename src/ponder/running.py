@@ -125,7 +125,7 @@ def _parsed(raw: bytes) -> dict[str, Any] | None:
     return line if isinstance(line, dict) and "id" in line else None
 
 
-def run(
+def answer_file(
     path: str | Path,
     out: str | Path,
     *,

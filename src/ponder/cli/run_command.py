@@ -50,7 +50,7 @@ def run(
     """Answer a file of questions, resumably; caps are for the whole file."""
     interrupts = Interrupts()
     from ponder.ledger import Budget
-    from ponder.running import run as run_file
+    from ponder.running import answer_file
 
     budget = Budget(max_tokens, max_seconds, max_calls)
 
@@ -69,7 +69,7 @@ def run(
         return made
 
     with _Bar() as bar:
-        summary = run_file(
+        summary = answer_file(
             file,
             out,
             session=session,

@@ -153,11 +153,14 @@ class Engine:
     def recover(self) -> None:
         """Make the engine usable after :meth:`abort`; forgets all requests and all state."""
         self.decoder.abort(False)
+        owned = [request.slot for request in self.running]
+        for slot in list(self.cache.slots.values()):
+            # After an aborted step what the slots hold is undefined; busy ones that no request
+            # owns are States, which were not part of it.
+            if slot in owned or (self._aborted and not slot.busy):
+                self.cache.release(slot)
         self.running.clear()
         self.waiting.clear()
-        if self._aborted:  # what the slots hold is undefined
-            for slot in list(self.cache.slots.values()):
-                self.cache.release(slot)
         self._aborted = False
 
     def step(self) -> list[tuple[Request, Any]]:
@@ -190,12 +193,15 @@ class Engine:
                 continue
             shared = min(shared, len(target) - 1)  # the last token is computed, for its logits
             if not self._make_room(len(target) - shared + 1, source):
-                if self.running or source is None:
+                if self.running:
                     self.waiting.appendleft(request)
                     break
-                self.cache.release(source)  # alone, and its own prefix is in the way
-                source, shared = None, 0
-                self._make_room(len(target) + 1)
+                if source is not None and not source.busy:
+                    self.cache.release(source)  # alone, and its own prefix is in the way
+                    source, shared = None, 0
+                if not self._make_room(len(target) - shared + 1, source):
+                    self.waiting.appendleft(request)
+                    raise PonderError("open states fill the context; release some of them")
             self._place(request, target, source, shared)
         self.waiting.extendleft(reversed(held))
 
