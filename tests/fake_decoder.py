@@ -127,6 +127,16 @@ def hashed(ending: float = 0.1) -> Callable[[Tokens], list[float]]:
     return table
 
 
+def answers(tokens: Tokens) -> list[float]:
+    """Writes a few letters, a space and an answer, then ends."""
+    space, four, five = (WORDS.index(w) for w in (" ", "Answer: 4", "Answer: 5"))
+    p = [*hashed(0.0)(tokens)[:space], 0.5, 0.0, 0.0, 0.0]
+    if tokens and tokens[-1] in (space, four, five):
+        p = [0.0] * 15
+        p[four], p[five], p[END] = (0.8, 0.2, 0.0) if tokens[-1] == space else (0.0, 0.0, 1.0)
+    return p
+
+
 class BatchedLM(TableLM):
     """A finite model whose requests go through the engine; ``draw`` is the one-by-one reference."""
 

@@ -9,13 +9,8 @@ from ponder.dist import (
     Dist,
 )
 from ponder.effects import Program
-from ponder.interpret import (
-    PENDING,
-    Machine,
-    Simulation,
-    Task,
-    seed_key,
-)
+from ponder.interpret import Simulation, seed_key
+from ponder.machine import PENDING, Machine, Task
 
 
 class Shuffled(Simulation):

@@ -24,8 +24,8 @@ from ponder.effects import (
 )
 from ponder.errors import NotAFunctionOfItsChoices
 from ponder.interpret import evaluate
+from ponder.particle import Particle
 from ponder.strategy import Binding, Potential
-from ponder.trace import Particle
 from toys import PROGRAMS, chain, inception, repeated
 
 

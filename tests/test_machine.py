@@ -14,12 +14,8 @@ from ponder.dist import (
 )
 from ponder.effects import Effects, Factor, Program, each, nested, program, sample
 from ponder.errors import CutShort, PonderError
-from ponder.interpret import (
-    Machine,
-    evaluate,
-    seed_key,
-    simulate,
-)
+from ponder.interpret import evaluate, seed_key, simulate
+from ponder.machine import Machine
 from ponder.strategy import Binding, Potential
 from shuffled import Shuffled, evaluate_shuffled
 from toys import chain, early

@@ -21,8 +21,8 @@ from ponder.effects import (
 )
 from ponder.errors import PonderError
 from ponder.interpret import evaluate, simulate
+from ponder.particle import Particle
 from ponder.strategy import Binding
-from ponder.trace import Particle
 from toys import NEG_INF, asserting, chain, repeated
 
 

@@ -23,13 +23,8 @@ from ponder.dist import (
     derive,
 )
 from ponder.effects import Effects, Program
-from ponder.interpret import (
-    Machine,
-    Simulation,
-    Task,
-    evaluate,
-    seed_key,
-)
+from ponder.interpret import Simulation, evaluate, seed_key
+from ponder.machine import Machine, Task
 from ponder.measure import Population, Posterior
 from ponder.strategy import Binding, Pipeline, Potential
 from shuffled import evaluate_shuffled

@@ -61,11 +61,9 @@ def test_segments_are_steered_without_changing_the_target() -> None:
         "reward", lambda t: -0.5 * t.count(0), lambda seen: -1.0 * sum("a" in s.text for s in seen)
     )
     target = measure(whole(model) | weigh(reward) | draw(1))
-    # Rows are float32: they sum to 1 within 1e-7, and so do the other particles' probabilities.
-    assert_same(measure(steps(model) | weigh(reward) | smc(2, ess=1.0)), target, 1e-8)
+    assert_same(measure(steps(model) | weigh(reward) | smc(2, ess=1.0)), target)
 
 
-@pytest.mark.xfail(strict=True, reason="Completion.log_prob answers the log-probability of q")
 def test_propose_keeps_the_law_of_a_language_model() -> None:
     def warmer(name: str | None, dist: Dist[Any]) -> Dist[Any]:
         assert isinstance(dist, Completion)

@@ -22,7 +22,7 @@ from ponder.lm.protocol import (
     NextToken,
     OptionLogProbs,
     SamplingLaw,
-    Tokens,
+    drawn,
 )
 
 VERSION = 1
@@ -78,7 +78,7 @@ class Bank:
     def get(self, key: bytes, dist: ModelDist) -> Any | None:
         """The value sampled from ``dist`` under ``key``, or None."""
         row = self._db.execute("SELECT kind, value FROM sample WHERE key = ?", (key,)).fetchone()
-        return None if row is None else _decoded(row[0], row[1], dist.prompt)
+        return None if row is None else _decoded(row[0], row[1], dist)
 
     def put(self, rows: Sequence[tuple[bytes, str, str, str, Any]]) -> None:
         """Keep samples: (key, model, question, address, value). One transaction, durable.
@@ -147,9 +147,8 @@ def _encoded(value: Any) -> tuple[str, str]:
     return "options", json.dumps(list(value))
 
 
-def _decoded(kind: str, text: str, prompt: Tokens) -> Any:
+def _decoded(kind: str, text: str, dist: ModelDist) -> Any:
     value = json.loads(text)
-    if kind == "draw":
-        tokens, written, finish, logp, logq = value
-        return Draw(tuple(tokens), written, finish, tuple(logp), tuple(logq), prompt)
+    if kind == "draw" and isinstance(dist, Completion):
+        return drawn(dist, *value)
     return tuple(value) if kind == "options" else value

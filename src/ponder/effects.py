@@ -61,6 +61,12 @@ class Each:
     programs: Sequence[Program[Any]]
     names: Sequence[str] | None = None
 
+    def __post_init__(self) -> None:
+        if self.names is not None and len(self.names) != len(self.programs):
+            raise PonderError(
+                f"each got {len(self.names)} names for {len(self.programs)} programs; give as many"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Nested:

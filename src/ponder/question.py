@@ -47,6 +47,10 @@ def make_question(
         raise PonderError("the question is empty; give some text, or - to read standard input")
     if kind is not None and kind not in KINDS:
         raise PonderError(f"unknown kind {kind!r}; use one of {', '.join(KINDS)}")
+    try:
+        f"{text}{system or ''}{id}".encode()
+    except UnicodeEncodeError:
+        raise PonderError("the question is not valid Unicode; save it as UTF-8") from None
     return Question(text, kind or infer_kind(text), id=id, system=system)
 
 

@@ -17,9 +17,10 @@ from ponder.bank import Bank, sample_key
 from ponder.dist import Dist, Stream, derive
 from ponder.effects import Program
 from ponder.errors import CutShort, PonderError
-from ponder.interpret import PENDING, Machine, Task, seed_key
+from ponder.interpret import seed_key
 from ponder.ledger import Budget, Forecast, Ledger
 from ponder.lm.protocol import Completion, Draw, NextToken, OptionLogProbs
+from ponder.machine import PENDING, Machine, Task
 
 Watcher = Callable[["Runtime"], None]
 _MODEL_DISTS = (Completion, NextToken, OptionLogProbs)
@@ -108,9 +109,19 @@ class Runtime:
     def run(self, jobs: Iterable[tuple[str, Program[Any]]]) -> Iterator[Outcome]:
         """Run programs, named by question, many at once; answers them as they end.
 
-        A program that fails gives an outcome with its error and disturbs no other.
+        A program that fails gives an outcome with its error and disturbs no other. Models can be
+        used again afterwards, also when the caller stops listening early.
         """
-        source = iter(jobs)
+        try:
+            yield from self._loop(iter(jobs))
+        finally:
+            for engine, request in self._flying.values():
+                engine.cancel(request)
+            if self.cut is not None:  # an interrupt may have come after the last step
+                for engine in self._engines:
+                    engine.recover()
+
+    def _loop(self, source: Iterator[tuple[str, Program[Any]]]) -> Iterator[Outcome]:
         more = True
         while more or self._jobs:
             while more and self.cut is None and self._hungry():
@@ -135,7 +146,7 @@ class Runtime:
     def _start(self, id: str, program: Program[Any]) -> None:
         job = Job(id, None, Ledger(), time.monotonic())
         self._starting = job
-        root = self._machine.start(program, seed_key(self.seed, id), path=id)
+        root = self._machine.start(program, seed_key(self.seed, id), part=id)
         job.root = root
         self._jobs[root] = job
         self._starting = None
@@ -143,7 +154,7 @@ class Runtime:
     def _ended(self) -> Iterator[Outcome]:
         self._deposit()
         while self._machine.ended:
-            root = self._machine.ended.pop()
+            root = self._machine.ended.pop(0)
             job = self._jobs.pop(root)
             job.ledger.seconds = time.monotonic() - job.started
             self._closed.add(job.ledger)
@@ -214,7 +225,7 @@ class Runtime:
         self.cut = self.cut or self.budget.exceeded(self.spent)
         if self.cut is None:
             self._admit()
-            if not self._flying:
+            if self._waiting and not self._flying:
                 self.cut = self._limit()  # what is left would not finish within the budget
         if self.cut is not None:
             return

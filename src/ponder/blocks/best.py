@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ponder.blocks.arguments import check_potential
 from ponder.blocks.vote import choose, posterior_of, with_answer
 from ponder.blocks.weigh import log_weight_of, potentials_of
 from ponder.effects import Effects, Program
@@ -50,4 +51,4 @@ class Best(Decide):
 
 def best(potential: AnyPotential) -> Best:
     """``best(f)``: best-of-N by ``f``. See :class:`Best`."""
-    return Best(potential)
+    return Best(check_potential("best", potential))

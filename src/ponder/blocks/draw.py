@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ponder.blocks.vote import check_count
+from ponder.blocks.arguments import check_count
 from ponder.effects import Each, Effects, Program, Tell
 from ponder.law import Law, stated
 from ponder.measure import Population
+from ponder.particle import Particle
 from ponder.strategy import Infer
-from ponder.trace import Particle
 
 
 @dataclass(frozen=True, repr=False)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ponder.blocks.arguments import check_count, check_resampler
 from ponder.dist import NEG_INF, Categorical, Independent, Stream
 from ponder.effects import Effects, Program, Sample
 from ponder.law import Law, resampled
@@ -131,4 +132,6 @@ class Resample(Move):
 
 def resample(n: int | None = None, resample: Resampler = systematic) -> Resample:
     """``resample(n)``: equal weights, by default as many traces as before."""
-    return Resample(n, resample)
+    if n is not None:
+        check_count("resample", n)
+    return Resample(n, check_resampler("resample", resample))

@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ponder.blocks.arguments import check_count, check_resampler
 from ponder.blocks.resample import Resampler, systematic
-from ponder.blocks.vote import check_count
 from ponder.dist import NEG_INF
 from ponder.effects import Each, Effects, Program, Tell
 from ponder.errors import PonderError
 from ponder.law import Law, resampled, stated
 from ponder.measure import Floats, Population, effective_sample_size, log_sum_exp, normalise
+from ponder.particle import Particle
 from ponder.strategy import Infer
-from ponder.trace import Particle
 
 
 @dataclass(frozen=True, repr=False)
@@ -95,4 +95,4 @@ def smc(n: int, resample: Resampler = systematic, ess: float = 0.5) -> SMC:
     """``smc(n, resample=systematic, ess=0.5)``. ``ess=1`` resamples at every step, 0 never."""
     if not 0 <= ess <= 1:
         raise PonderError(f"smc needs an ess threshold between 0 and 1, got {ess}")
-    return SMC(check_count("smc", n), resample, float(ess))
+    return SMC(check_count("smc", n), check_resampler("smc", resample), float(ess))

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from ponder.dist import Categorical
 from ponder.effects import Effects, Program, Sample
-from ponder.errors import PonderError
 from ponder.law import Law, voted
 from ponder.measure import Population, Posterior, tally
 from ponder.strategy import Binding, Decide
@@ -68,10 +67,3 @@ def choose(tied: list[Any]) -> Effects[Any]:
         return tied[0] if tied else None
     index = yield Sample(Categorical([1.0] * len(tied)), "tie")
     return tied[index]
-
-
-def check_count(name: str, n: int) -> int:
-    """A number of traces that makes sense."""
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise PonderError(f"{name} needs a number of traces of at least 1, got {n!r}")
-    return n

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ponder.blocks.arguments import check_potential
 from ponder.dist import NEG_INF
 from ponder.effects import (
     Checkpoint,
@@ -23,6 +24,7 @@ from ponder.effects import (
 )
 from ponder.law import Law, stated, weighted_by
 from ponder.measure import Population
+from ponder.particle import Particle
 from ponder.strategy import (
     AnyPotential,
     Binding,
@@ -31,7 +33,7 @@ from ponder.strategy import (
     Transform,
     evaluate_potential,
 )
-from ponder.trace import Particle, Trace
+from ponder.trace import Trace
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,7 +85,7 @@ class Weigh(Transform, Move):
 
 def weigh(potential: AnyPotential) -> Weigh:
     """``weigh(f)``: multiply the target by exp(f). See :class:`Weigh`."""
-    return Weigh(potential)
+    return Weigh(check_potential("weigh", potential))
 
 
 def notation_name(potential: AnyPotential) -> str:

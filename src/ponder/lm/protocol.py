@@ -40,7 +40,8 @@ class SamplingLaw:
 class Draw:
     """What a model wrote. Equal if the tokens and the reason to stop are.
 
-    ``tokens`` includes the end token where one was drawn; ``prompt`` is what they follow.
+    ``tokens`` includes the end token where one was drawn; ``prompt``, ``law`` and ``model`` (its
+    fingerprint) say what they were drawn from.
     ``logp`` holds each token's log-probability under the model itself (temperature 1, nothing cut
     off), ``logq`` under the law it was actually drawn from. ``finish`` is "stop" (end token or
     stop string) or "length".
@@ -52,6 +53,8 @@ class Draw:
     logp: tuple[float, ...] = field(compare=False)
     logq: tuple[float, ...] = field(compare=False)
     prompt: Tokens = field(default=(), compare=False, repr=False)
+    law: SamplingLaw | None = field(default=None, compare=False, repr=False)
+    model: str = field(default="", compare=False, repr=False)
 
 
 class LanguageModel(Protocol):
@@ -115,7 +118,19 @@ class Completion:
         return self.model.draw(self, stream)
 
     def log_prob(self, value: Any) -> float:
-        return math.fsum(value.logq)
+        """Under this law, whatever law ``value`` was drawn from.
+
+        What the draw recorded answers where it can; otherwise the model is asked for every token.
+        """
+        if value.prompt == self.prompt and value.model == self.model.fingerprint:
+            if value.law == self.law:
+                return math.fsum(value.logq)
+            if self.law == SamplingLaw():
+                return math.fsum(value.logp)
+        return math.fsum(
+            NextToken(self.model, self.prompt + value.tokens[:i], self.law).log_prob(token)
+            for i, token in enumerate(value.tokens)
+        )
 
     def support(self) -> Sequence[tuple[Draw, float]] | None:
         return self.model.completions(self)
@@ -175,6 +190,27 @@ class OptionLogProbs:
 
     def support(self) -> Sequence[tuple[tuple[float, ...], float]]:
         return [(self.of(self.model.next_log_probs(self.prompt)), 0.0)]
+
+
+def drawn(
+    dist: Completion,
+    tokens: Sequence[int],
+    text: str,
+    finish: Finish,
+    logp: Sequence[float],
+    logq: Sequence[float],
+) -> Draw:
+    """The draw of ``tokens`` from ``dist``, with what it was drawn from."""
+    return Draw(
+        tuple(tokens),
+        text,
+        finish,
+        tuple(logp),
+        tuple(logq),
+        dist.prompt,
+        dist.law,
+        dist.model.fingerprint,
+    )
 
 
 ModelDist = Completion | NextToken | OptionLogProbs

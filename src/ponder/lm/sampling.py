@@ -7,6 +7,7 @@ error stays near 1e-7 for vocabularies of 150,000.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,24 +15,25 @@ from numpy.typing import NDArray
 from ponder.lm.protocol import SamplingLaw
 
 Row = NDArray[np.float32]
+Logs = NDArray[Any]  # float32 from an engine, float64 from a finite model
 BLOCK = 512
 
 
-def log_law(log_probs: Row, law: SamplingLaw) -> Row:
+def log_law(log_probs: Logs, law: SamplingLaw) -> Logs:
     """Log-probabilities of all tokens under a sampling law, shape (V,); -inf where cut off.
 
     The plain definition, with sorting: the reference for :func:`draw_token`, and what a finite
     model uses.
     """
     if law.temperature == 0:
-        out = np.full(log_probs.shape, -np.inf, dtype=np.float32)
+        out: Logs = np.full(log_probs.shape, -np.inf, dtype=log_probs.dtype)
         out[int(np.argmax(log_probs))] = 0.0
         return out
     scaled = log_probs.astype(np.float64) / law.temperature
     weights = np.exp(scaled - scaled.max())
     weights[~kept(weights, law)] = 0.0
     with np.errstate(divide="ignore"):
-        logs: Row = np.log(weights / weights.sum()).astype(np.float32)
+        logs: Logs = np.log(weights / weights.sum()).astype(log_probs.dtype)
     return logs
 
 

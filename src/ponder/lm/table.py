@@ -15,8 +15,8 @@ import numpy as np
 
 from ponder.dist import NEG_INF, Stream
 from ponder.errors import PonderError
-from ponder.lm.protocol import Completion, Draw, Message, SamplingLaw, Tokens
-from ponder.lm.sampling import Row, log_law
+from ponder.lm.protocol import Completion, Draw, Message, SamplingLaw, Tokens, drawn
+from ponder.lm.sampling import Logs, log_law
 
 Table = Mapping[Tokens, Sequence[float]] | Callable[[Tokens], Sequence[float]]
 
@@ -46,8 +46,8 @@ class TableLM:
         self.end_tokens = frozenset({self.end})
         self._table = table
         self._order = order
-        self._rows: dict[Tokens, Row] = {}
-        self._known_laws: dict[tuple[int, SamplingLaw], tuple[Row, Row, list[float]]] = {}
+        self._rows: dict[Tokens, Logs] = {}
+        self._known_laws: dict[tuple[int, SamplingLaw], tuple[Logs, Logs, list[float]]] = {}
         self.fingerprint = f"table:{name}"
 
     def tokenize(self, text: str, *, special: bool = False) -> Tokens:
@@ -76,8 +76,8 @@ class TableLM:
     def follow_up(self, messages: Sequence[Message]) -> Tokens:
         return ()
 
-    def next_log_probs(self, prompt: Tokens) -> Row:
-        """Shape (vocabulary,), float32, -inf where impossible."""
+    def next_log_probs(self, prompt: Tokens) -> Logs:
+        """Shape (vocabulary,), float64, -inf where impossible."""
         state = prompt if callable(self._table) else prompt[-self._order :] if self._order else ()
         full = len(prompt) >= self.context
         key = (-1,) if full else state
@@ -86,7 +86,7 @@ class TableLM:
             row = self._rows[key] = self._row(state, full)
         return row
 
-    def _laws(self, prompt: Tokens, law: SamplingLaw) -> tuple[Row, Row, list[float]]:
+    def _laws(self, prompt: Tokens, law: SamplingLaw) -> tuple[Logs, Logs, list[float]]:
         """Log-probabilities of the next token, under the law, and its cumulative probabilities."""
         row = self.next_log_probs(prompt)
         key = (id(row), law)  # rows are kept for good, so their identity names them
@@ -97,7 +97,7 @@ class TableLM:
             found = self._known_laws[key] = (row, logs, cumulative)
         return found
 
-    def _row(self, state: Tokens, full: bool) -> Row:
+    def _row(self, state: Tokens, full: bool) -> Logs:
         if full:
             probabilities = np.zeros(len(self.vocabulary))
             probabilities[self.end] = 1.0
@@ -110,7 +110,7 @@ class TableLM:
         if probabilities.shape != (len(self.vocabulary),):
             raise PonderError(f"row {state} of {self.name} needs {len(self.vocabulary)} numbers")
         with np.errstate(divide="ignore"):
-            row: Row = np.log(probabilities / probabilities.sum()).astype(np.float32)
+            row: Logs = np.log(probabilities / probabilities.sum()).astype(np.float64)
         return row
 
     def draw(self, dist: Completion, stream: Stream) -> Draw:
@@ -133,7 +133,7 @@ class TableLM:
         self, dist: Completion, tokens: list[int], finish: Any, logp: list[float], logq: list[float]
     ) -> Draw:
         text = cut(self.detokenize(tokens), dist)
-        return Draw(tuple(tokens), text, finish, tuple(logp), tuple(logq), dist.prompt)
+        return drawn(dist, tokens, text, finish, logp, logq)
 
     def completions(self, dist: Completion) -> Sequence[tuple[Draw, float]]:
         return [(d, math.fsum(d.logq)) for d in self._every(dist, [], [], [])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ponder.lm.protocol import Completion, Draw, Finish
+from ponder.lm.protocol import Completion, Draw, Finish, drawn
 
 
 @dataclass
@@ -65,5 +65,4 @@ class Writing:
         """The sample."""
         if self._cut is not None and not self.dist.segment:
             del self._bytes[self._cut :]
-        logp, logq = tuple(self._logp), tuple(self._logq)
-        return Draw(tuple(self.tokens), self.text, finish, logp, logq, self.dist.prompt)
+        return drawn(self.dist, self.tokens, self.text, finish, self._logp, self._logq)

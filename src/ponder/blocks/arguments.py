@@ -1,0 +1,34 @@
+"""What blocks accept as arguments, checked where they are written and not when they run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ponder.errors import PonderError
+from ponder.strategy import AnyPotential, Block, Potential, PotentialSource, Source
+
+
+def check_count(name: str, n: Any) -> int:
+    """A number of traces that makes sense."""
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise PonderError(f"{name} needs a number of traces of at least 1, got {n!r}")
+    return n
+
+
+def check_potential(name: str, potential: Any) -> AnyPotential:
+    """Something that scores: a potential, its name in the notation, or a function of the value."""
+    known = isinstance(potential, Potential | PotentialSource)
+    if known or (callable(potential) and not isinstance(potential, Block | Source)):
+        checked: AnyPotential = potential
+        return checked
+    raise PonderError(f"{name} needs something that scores, such as judge, got {potential!r}")
+
+
+def check_resampler(name: str, resampler: Any) -> Any:
+    """One of the resamplers, or a function like them."""
+    if not callable(resampler) or isinstance(resampler, Block | Source | type):
+        raise PonderError(
+            f"{name} needs a resampler (multinomial, stratified, systematic, residual), "
+            f"got {resampler!r}"
+        )
+    return resampler
