@@ -20,7 +20,6 @@ from ponder.runtime import Outcome, Runtime
 from ponder.strategy import Binding, Pipeline, Source
 from ponder.verify.answers import display
 
-DEFAULT_STRATEGY = "cot | draw(8) | vote"
 RAW = "model posterior"
 
 

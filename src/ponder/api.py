@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ponder.answering import DEFAULT_STRATEGY, Answer, Session, as_strategy
+from ponder import defaults
+from ponder.answering import Answer, Session, as_strategy
 from ponder.bank import Bank
 from ponder.effects import Program
 from ponder.ledger import Budget
@@ -36,7 +37,7 @@ def load(name: str | None = None, **options: Any) -> LanguageModel:
 def ask(
     question: str | Question,
     *,
-    strategy: Strategy = DEFAULT_STRATEGY,
+    strategy: Strategy = defaults.STRATEGY,
     model: LanguageModel | str | None = None,
     kind: str | None = None,
     system: str | None = None,
@@ -64,7 +65,7 @@ def run(
     path: str | Path,
     out: str | Path,
     *,
-    strategy: Strategy = DEFAULT_STRATEGY,
+    strategy: Strategy = defaults.STRATEGY,
     model: LanguageModel | str | None = None,
     system: str | None = None,
     seed: int = 0,

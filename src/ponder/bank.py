@@ -56,9 +56,19 @@ class Bank:
             ) from None
 
     def _open(self) -> None:
+        version = self._version()
+        if version > VERSION:
+            raise PonderError(
+                f"the bank {self.path} has version {version}, this ponder reads up to {VERSION}; "
+                "upgrade ponder or choose another with --bank"
+            )
+        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master")}
+        if tables and not {"sample", "fact"} <= tables:
+            raise PonderError(
+                f"{self.path} is another program's database; use another --bank, or --no-bank"
+            )
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
-        version = self._version()
         if version == 0:
             self._db.execute("BEGIN IMMEDIATE")  # another process may be creating it too
             if self._version() == 0:
@@ -66,11 +76,6 @@ class Bank:
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version={VERSION}")
             self._db.execute("COMMIT")
-        elif version > VERSION:
-            raise PonderError(
-                f"the bank {self.path} has version {version}, this ponder reads up to {VERSION}; "
-                "upgrade ponder or choose another with --bank"
-            )
 
     def _version(self) -> int:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])
@@ -91,6 +96,8 @@ class Bank:
             self._db.executemany("INSERT OR IGNORE INTO sample VALUES (?,?,?,?,?,?)", encoded)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise PonderError(
                 f"cannot write to the bank {self.path} ({error}); free some disk, or --no-bank"
             ) from None
@@ -135,7 +142,8 @@ def sample_key(dist: ModelDist, stream_key: bytes) -> bytes:
 
 
 def _law(law: SamplingLaw) -> list[float]:
-    return [law.temperature, law.top_k, law.top_p, law.min_p]
+    # As floats, so that laws that are equal have equal keys: 1 and 1.0 are written differently.
+    return [float(law.temperature), law.top_k, float(law.top_p), float(law.min_p)]
 
 
 def _encoded(value: Any) -> tuple[str, str]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from ponder.answering import DEFAULT_STRATEGY, Answer, Session, as_strategy
+from ponder import defaults
+from ponder.answering import Answer, Session, as_strategy
 from ponder.errors import PonderError
 from ponder.ledger import Ledger
 from ponder.question import BadLine, Question, read_questions
@@ -130,7 +131,7 @@ def answer_file(
     out: str | Path,
     *,
     session: Callable[[Pipeline], Session],
-    strategy: str | Pipeline | Source = DEFAULT_STRATEGY,
+    strategy: str | Pipeline | Source = defaults.STRATEGY,
     seed: int = 0,
     system: str | None = None,
     limit: int | None = None,

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ponder import defaults
 from ponder.cli.setup import (
-    DEFAULT,
     BankOption,
     CallsOption,
     ContextOption,
@@ -28,7 +28,7 @@ from ponder.cli.setup import (
 
 def ask(
     question: Annotated[str, typer.Argument(help="The question; - reads standard input.")],
-    strategy: StrategyOption = DEFAULT,
+    strategy: StrategyOption = defaults.STRATEGY,
     model: ModelOption = None,
     kind: Annotated[
         str | None, typer.Option("--kind", "-k", help="number|choice|bool|text|json|code|logic.")
@@ -41,7 +41,7 @@ def ask(
     bank: BankOption = None,
     no_bank: NoBankOption = False,
     replay: ReplayOption = False,
-    context: ContextOption = 8192,
+    context: ContextOption = defaults.CELLS,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     show_traces: Annotated[
         bool, typer.Option("--show-traces", help="Print every trace, with its weight.")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ponder import defaults
 from ponder.cli.setup import (
-    DEFAULT,
     BankOption,
     CallsOption,
     ContextOption,
@@ -27,12 +28,13 @@ from ponder.cli.setup import (
 
 if TYPE_CHECKING:
     from ponder.running import Summary
+    from ponder.runtime import Runtime
 
 
 def run(
     file: Annotated[Path, typer.Argument(help="Questions, one JSON object a line.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where result lines are appended.")],
-    strategy: StrategyOption = DEFAULT,
+    strategy: StrategyOption = defaults.STRATEGY,
     model: ModelOption = None,
     system: SystemOption = None,
     seed: SeedOption = 0,
@@ -42,7 +44,7 @@ def run(
     bank: BankOption = None,
     no_bank: NoBankOption = False,
     replay: ReplayOption = False,
-    context: ContextOption = 8192,
+    context: ContextOption = defaults.CELLS,
     limit: Annotated[
         int | None, typer.Option("--limit", help="Only the first so many questions.", min=1)
     ] = None,
@@ -64,6 +66,7 @@ def run(
             no_bank=no_bank,
             replay=replay,
             context=context,
+            watch=bar.watch,
         )
         interrupts.watch(made.runtime)
         return made
@@ -92,6 +95,8 @@ class _Bar:
     def __init__(self) -> None:
         self._bar: Any = None
         self._task: Any = None
+        self._last = 0.0
+        self._summary: Summary | None = None
 
     def __enter__(self) -> _Bar:
         return self
@@ -101,16 +106,25 @@ class _Bar:
             self._bar.stop()
 
     def show(self, summary: Summary, answer: Any) -> None:
-        """Draw the state after an answer."""
-        if not sys.stderr.isatty():
-            return
+        """Draw the state so far; nothing yet while the model is still to be loaded."""
+        self._summary = summary
         if self._bar is None:
-            self._start(summary)
+            return
         right = f"{summary.correct}/{summary.known} right" if summary.known else ""
         tokens = f"{summary.ledger.tokens} tokens"
         self._bar.update(self._task, completed=summary.answered, right=right, tokens=tokens)
 
-    def _start(self, summary: Summary) -> None:
+    def watch(self, runtime: Runtime) -> None:
+        """Show what has been spent, a few times a second."""
+        now = time.monotonic()
+        if now - self._last < 0.3 or not sys.stderr.isatty():
+            return
+        self._last = now
+        if self._bar is None:
+            self._start()
+        self._bar.update(self._task, tokens=f"{runtime.spent.tokens} tokens")
+
+    def _start(self) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -131,7 +145,10 @@ class _Bar:
             console=Console(stderr=True),
         )
         self._bar.start()
-        self._task = self._bar.add_task("", total=summary.total, right="", tokens="")
+        total = self._summary.total if self._summary else None
+        self._task = self._bar.add_task("", total=total, right="", tokens="")
+        if self._summary:
+            self.show(self._summary, None)
 
 
 def _print_summary(summary: Summary, out: Path) -> None:

@@ -41,7 +41,6 @@ ReplayOption = Annotated[
 ContextOption = Annotated[
     int, typer.Option("--context", help="Tokens that all live traces together may hold.", min=64)
 ]
-DEFAULT = "cot | draw(8) | vote"
 
 
 def make_session(

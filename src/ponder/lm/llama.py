@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ponder.defaults import CELLS
 from ponder.dist import Stream
 from ponder.errors import PonderError
 from ponder.ledger import Ledger
@@ -23,7 +24,6 @@ from ponder.lm.states import States
 from ponder.lm.writing import Vocabulary
 
 SLOTS = 256  # llama_max_parallel_sequences() of the library
-CELLS = 8192
 
 
 class LlamaLM:

@@ -34,8 +34,14 @@ def best_packing(path: Path) -> Packing:
     remembered = _read(memory).get(key)
     packing: Packing
     for packing in ("all", "no-amx"):
-        if remembered == packing or (remembered is None and _survives(path, packing)):
+        if remembered == packing:
             break
+        if remembered is None:
+            status = _try(path, packing)
+            if status == 0:
+                break
+            if status > 0:  # the file cannot be loaded at all: that says nothing of the machine
+                return "plain"
     else:
         packing = "plain"
     if remembered is None:
@@ -47,10 +53,11 @@ def best_packing(path: Path) -> Packing:
     return packing
 
 
-def _survives(path: Path, packing: Packing) -> bool:
+def _try(path: Path, packing: Packing) -> int:
+    """The exit status of a child that decodes: 0, above 0 for an error, below if it was killed."""
     command = [sys.executable, "-c", _CHILD, str(path), packing]
     child = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    return child.returncode == 0
+    return child.returncode
 
 
 def _read(memory: Path) -> dict[str, str]:
