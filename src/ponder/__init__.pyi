@@ -46,7 +46,7 @@ from ponder.ledger import Ledger as Ledger
 from ponder.lm.protocol import Completion as Completion
 from ponder.lm.protocol import LanguageModel as LanguageModel
 from ponder.lm.protocol import NextToken as NextToken
-from ponder.lm.protocol import SamplingLaw as SamplingLaw
+from ponder.lm.sampling_law import SamplingLaw as SamplingLaw
 from ponder.lm.table import TableLM as TableLM
 from ponder.measure import ABSTAIN as ABSTAIN
 from ponder.measure import Population as Population

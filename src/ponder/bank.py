@@ -21,9 +21,9 @@ from ponder.lm.protocol import (
     ModelDist,
     NextToken,
     OptionLogProbs,
-    SamplingLaw,
     drawn,
 )
+from ponder.lm.sampling_law import SamplingLaw
 
 VERSION = 1
 _SCHEMA = """

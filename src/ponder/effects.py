@@ -11,13 +11,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from ponder.dist import Dist
 from ponder.errors import PonderError
-
-if TYPE_CHECKING:
-    from ponder.strategy import Block, Pipeline
 
 X = TypeVar("X")
 S = TypeVar("S")
@@ -137,6 +134,8 @@ def nested(program: Program[X]) -> Effects[X]:
 class Program(Generic[X]):
     """A probabilistic program: call :meth:`start` for a fresh run, ``yield from`` it to inline it.
 
+    ``program | block`` is a strategy.
+
     ``normalised`` promises that it has no factors, so that its draws are exact samples of the
     measure; a normalised program that yields a factor is refused when it does.
     """
@@ -159,11 +158,6 @@ class Program(Generic[X]):
 
     def __repr__(self) -> str:
         return self.name
-
-    def __or__(self, block: Block) -> Pipeline:
-        from ponder.strategy import Pipeline, Source
-
-        return Pipeline(Source.of(self), ()) | block
 
 
 @overload

@@ -103,6 +103,11 @@ class Block:
         """The law of what comes out, given the law of what comes in."""
         raise NotImplementedError
 
+    def __ror__(self, program: Program[Any]) -> Pipeline:
+        if not isinstance(program, Program):
+            return NotImplemented
+        return Pipeline(Source.of(program), (self,))
+
     def __repr__(self) -> str:
         return notation_of(self.notation, self)
 

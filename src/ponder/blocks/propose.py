@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
+from ponder.blocks.rewrite import rewritten
 from ponder.dist import NEG_INF, Dist
-from ponder.effects import Checkpoint, Each, Effects, Factor, Program, Sample, runs_inline
+from ponder.effects import Effect, Effects, Factor, Program, Sample
 from ponder.law import Law
 from ponder.strategy import Binding, Transform
 
@@ -32,7 +32,7 @@ class Propose(Transform):
         return Law(kind, incoming.target, (*incoming.assumptions, "q = 0 only where the target is"))
 
     def transform(self, program: Program[Any], binding: Binding) -> Program[Any]:
-        return _proposed_program(program, self.proposal)
+        return rewritten(program, lambda effect: _proposed(effect, self.proposal), repr(self))
 
 
 def propose(proposal: Proposal) -> Propose:
@@ -40,30 +40,11 @@ def propose(proposal: Proposal) -> Propose:
     return Propose(proposal)
 
 
-def _proposed_program(program: Program[Any], proposal: Proposal) -> Program[Any]:
-    return Program(lambda: _proposed(program.start, proposal), f"{program.name} | propose")
-
-
-def _proposed(start: Callable[[], Effects[Any]], proposal: Proposal) -> Effects[Any]:
-    generator = start()
-    send: Any = None
-    while True:
-        try:
-            effect = generator.send(send)
-        except StopIteration as stop:
-            return stop.value
-        if isinstance(effect, Sample):
-            q = proposal(effect.name, effect.dist)
-            if q is not None:
-                send = yield Sample(q, effect.name)
-                log_p = effect.dist.log_prob(send)
-                yield Factor(log_p if log_p == NEG_INF else log_p - q.log_prob(send))
-                continue
-        elif isinstance(effect, Each):
-            effect = Each([_proposed_program(p, proposal) for p in effect.programs], effect.names)
-        elif isinstance(effect, Checkpoint):
-            if runs_inline(generator):
-                send = None
-                continue
-            effect = Checkpoint(partial(_proposed, effect.restart, proposal))
-        send = yield effect
+def _proposed(effect: Effect, proposal: Proposal) -> Effects[Any]:
+    q = proposal(effect.name, effect.dist) if isinstance(effect, Sample) else None
+    if q is None or not isinstance(effect, Sample):
+        return (yield effect)
+    value = yield Sample(q, effect.name)
+    log_p = effect.dist.log_prob(value)
+    yield Factor(log_p if log_p == NEG_INF else log_p - q.log_prob(value))
+    return value

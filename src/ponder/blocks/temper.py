@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, ClassVar
 
-from ponder.effects import (
-    Checkpoint,
-    Each,
-    Effects,
-    Factor,
-    Nested,
-    Program,
-    Twist,
-    as_log_weight,
-    runs_inline,
-)
+from ponder.blocks.rewrite import rewritten
+from ponder.dist import NEG_INF
+from ponder.effects import Effect, Effects, Factor, Program, Twist, as_log_weight
 from ponder.errors import PonderError
 from ponder.law import Law
 from ponder.strategy import Binding, Transform
@@ -39,7 +30,7 @@ class Temper(Transform):
         return replace(incoming, kind=kind, target=f"({incoming.target} at power {self.beta})")
 
     def transform(self, program: Program[Any], binding: Binding) -> Program[Any]:
-        return _tempered_program(program, self.beta)
+        return rewritten(program, lambda effect: _tempered(effect, self.beta), repr(self))
 
 
 def temper(beta: float) -> Temper:
@@ -49,35 +40,14 @@ def temper(beta: float) -> Temper:
     return Temper(float(beta))
 
 
-def _tempered_program(program: Program[Any], beta: float) -> Program[Any]:
-    return Program(lambda: _tempered(program.start, beta), f"{program.name} | temper({beta})")
-
-
-def _tempered(start: Callable[[], Effects[Any]], beta: float) -> Effects[Any]:
-    generator = start()
-    send: Any = None
-    while True:
-        try:
-            effect = generator.send(send)
-        except StopIteration as stop:
-            return stop.value
-        if isinstance(effect, Factor):
-            # 0 * -inf: zero mass has no power; it stays zero, as the limit of x**beta does not.
-            effect = Factor(
-                effect.log_weight * beta if effect.log_weight > float("-inf") else effect.log_weight
-            )
-        elif isinstance(effect, Twist):
-            effect = Twist(_scaled(effect.thunk, beta))
-        elif isinstance(effect, Each):
-            effect = Each([_tempered_program(p, beta) for p in effect.programs], effect.names)
-        elif isinstance(effect, Nested):
-            effect = Nested(_tempered_program(effect.program, beta))
-        elif isinstance(effect, Checkpoint):
-            if runs_inline(generator):
-                send = None
-                continue
-            effect = Checkpoint(partial(_tempered, effect.restart, beta))
-        send = yield effect
+def _tempered(effect: Effect, beta: float) -> Effects[Any]:
+    if isinstance(effect, Factor):
+        # Zero mass stays zero at every power, the power 0 included.
+        dead = effect.log_weight == NEG_INF
+        effect = Factor(NEG_INF if dead else effect.log_weight * beta)
+    elif isinstance(effect, Twist):
+        effect = Twist(_scaled(effect.thunk, beta))
+    return (yield effect)
 
 
 def _scaled(
@@ -85,6 +55,6 @@ def _scaled(
 ) -> Callable[[], Program[float]]:
     def run() -> Effects[float]:
         value = yield from as_log_weight(thunk())
-        return value * beta if value > float("-inf") else value
+        return value * beta if value > NEG_INF else value
 
     return lambda: Program(run, "twist")

@@ -7,33 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
 from ponder.dist import NEG_INF, Stream
-from ponder.errors import PonderError
+from ponder.lm.sampling_law import SamplingLaw, log_law
 
 Tokens = tuple[int, ...]
 Finish = Literal["stop", "length"]
 Message = dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingLaw:
-    """How tokens are drawn: temper, keep the top k, then the top p, then the min-p, renormalise.
-
-    ``top_k = 0``, ``top_p = 1`` and ``min_p = 0`` keep everything; ``temperature = 0`` is greedy
-    (ties to the lowest token id). ``top_p`` keeps the smallest set of most probable tokens whose
-    mass reaches p; ``min_p`` those at least that fraction of the most probable one.
-    """
-
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.temperature < math.inf:
-            raise PonderError(f"temperature must be at least 0, got {self.temperature}")
-        if self.top_k < 0 or not 0 < self.top_p <= 1 or not 0 <= self.min_p <= 1:
-            raise PonderError("need top_k >= 0, 0 < top_p <= 1 and 0 <= min_p <= 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +134,6 @@ class NextToken:
         return self.model.draw(self.completion, stream).tokens[0]
 
     def log_prob(self, value: Any) -> float:
-        from ponder.lm.sampling import log_law
-
         return float(log_law(self.model.next_log_probs(self.prompt), self.law)[value])
 
     def support(self) -> Sequence[tuple[int, float]] | None:
@@ -177,8 +156,6 @@ class OptionLogProbs:
 
     def of(self, log_probs: Any) -> tuple[float, ...]:
         """The value, given the log-probabilities of all next tokens, shape (vocabulary,)."""
-        import numpy as np
-
         sums = [float(np.exp(log_probs[list(g)].astype(np.float64)).sum()) for g in self.groups]
         return tuple(math.log(s) if s > 0 else NEG_INF for s in sums)
 

@@ -7,51 +7,14 @@ error stays near 1e-7 for vocabularies of 150,000.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ponder.lm.protocol import SamplingLaw
+from ponder.lm.sampling_law import SamplingLaw
 
 Row = NDArray[np.float32]
-Logs = NDArray[Any]  # float32 from an engine, float64 from a finite model
 BLOCK = 512
-
-
-def log_law(log_probs: Logs, law: SamplingLaw) -> Logs:
-    """Log-probabilities of all tokens under a sampling law, shape (V,); -inf where cut off.
-
-    The plain definition, with sorting: the reference for :func:`draw_token`, and what a finite
-    model uses.
-    """
-    if law.temperature == 0:
-        out: Logs = np.full(log_probs.shape, -np.inf, dtype=log_probs.dtype)
-        out[int(np.argmax(log_probs))] = 0.0
-        return out
-    scaled = log_probs.astype(np.float64) / law.temperature
-    weights = np.exp(scaled - scaled.max())
-    weights[~kept(weights, law)] = 0.0
-    with np.errstate(divide="ignore"):
-        logs: Logs = np.log(weights / weights.sum()).astype(log_probs.dtype)
-    return logs
-
-
-def kept(weights: NDArray[np.floating], law: SamplingLaw) -> NDArray[np.bool_]:
-    """Which tokens a law keeps, given unnormalised probabilities. Ties go to low token ids."""
-    mask = weights > 0
-    if law.top_k == 0 and law.top_p >= 1 and law.min_p == 0:
-        return mask
-    order = np.argsort(-weights, kind="stable")
-    if law.top_k:
-        mask[order[law.top_k :]] = False
-    if law.top_p < 1:
-        ranked = np.where(mask[order], weights[order], 0.0)
-        before = np.cumsum(ranked) - ranked
-        mask[order[before >= law.top_p * ranked.sum()]] = False
-    if law.min_p > 0:
-        mask &= weights >= law.min_p * weights.max()
-    return mask
 
 
 class Sampler:

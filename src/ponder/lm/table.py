@@ -15,8 +15,8 @@ import numpy as np
 
 from ponder.dist import NEG_INF, Stream
 from ponder.errors import PonderError
-from ponder.lm.protocol import Completion, Draw, Message, SamplingLaw, Tokens, drawn
-from ponder.lm.sampling import Logs, log_law
+from ponder.lm.protocol import Completion, Draw, Message, Tokens, drawn
+from ponder.lm.sampling_law import Logs, SamplingLaw, log_law
 
 Table = Mapping[Tokens, Sequence[float]] | Callable[[Tokens], Sequence[float]]
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ponder.effects import Effects, Program, Sample
-from ponder.lm.protocol import Completion, SamplingLaw
+from ponder.lm.protocol import Completion
+from ponder.lm.sampling_law import SamplingLaw
 from ponder.question import Question
 from ponder.recipes.prompting import Reply, prompt_of, reply_of, wanted
 from ponder.strategy import Binding, Source

@@ -6,7 +6,8 @@ from typing import Any
 
 from ponder.effects import Effects, Program, Sample
 from ponder.errors import PonderError
-from ponder.lm.protocol import Completion, SamplingLaw
+from ponder.lm.protocol import Completion
+from ponder.lm.sampling_law import SamplingLaw
 from ponder.recipes.prompting import Reply, prompt_of, reply_of
 from ponder.recipes.replies import SETTINGS, cot_instruction
 from ponder.strategy import Binding, Source
