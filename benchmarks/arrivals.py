@@ -68,24 +68,24 @@ def arrivals(model: LlamaLM, report: Report, repeat: int, quick: bool) -> None:
     for distinct in (False, True):
         prompts = _prompts(model, distinct)
         load = Quiet()
-        prefill: list[float] = []
 
-        def full(prompts: list[Tokens] = prompts) -> float:
-            batch = FullBatch(model, prompts[:WIDTH], LAW)
-            return batch.rate(4 if quick else 70)
+        def full(prompts: list[Tokens] = prompts) -> tuple[float, float]:
+            cost = _prefill_seconds(model, prompts)
+            return FullBatch(model, prompts[:WIDTH], LAW).rate(4 if quick else 70), cost
 
-        def staggered(prompts: list[Tokens] = prompts, costs: list[float] = prefill) -> float:
-            costs.append(_prefill_seconds(model, prompts))
+        def staggered(prompts: list[Tokens] = prompts) -> tuple[float, float]:
+            cost = _prefill_seconds(model, prompts)
             generated, computed, seconds = _staggered(model, prompts, quick)
-            return generated / (seconds - computed * costs[-1])
+            return generated / (seconds - computed * cost), cost
 
-        found = alternate({"full": full, "staggered": staggered}, repeat)
+        found = alternate({"full": full, "staggered": staggered}, repeat, load)
         empty(model)
         kind = "distinct prompts" if distinct else "one prompt"
         place = ("arrivals", model.name)
-        report.add(place, f"{kind}: full batch of {WIDTH}", found["full"], "tok/s")
-        report.add(place, f"{kind}: prompt token", [1000 * s for s in prefill], "ms")
-        rates = found["staggered"]
+        whole, costs = zip(*found["full"], strict=True)
+        rates, _ = zip(*found["staggered"], strict=True)
+        report.add(place, f"{kind}: full batch of {WIDTH}", whole, "tok/s")
+        report.add(place, f"{kind}: prompt token", [1000 * s for s in costs], "ms")
         report.add(place, f"{kind}: while any wait, less prompts", rates, "tok/s")
-        ratio = ratios(rates, found["full"])
+        ratio = ratios(rates, whole)
         report.add(place, f"{kind}: waiting / full batch", ratio, "x", ">= 0.85", str(load))

@@ -11,9 +11,10 @@ spin        OpenMP's spin count, idle and beside one busy process
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from itertools import count
 from typing import Any
 
 from arrivals import arrivals
@@ -42,8 +43,9 @@ def decode(model: LlamaLM, report: Report, repeat: int, quick: bool) -> None:
         engine = FullBatch(model, [prompt] * width, SamplingLaw(0.7))
         bare = Bare(model, prompt, width)
         found = alternate(
-            {"engine": lambda e=engine: e.rate(block), "bare": lambda b=bare: b.rate(block)},
+            {"engine": partial(engine.rate, block), "bare": partial(bare.rate, block)},
             repeat + 1,
+            load,
         )
         bare.close()
         rates = {name: values[1:] for name, values in found.items()}  # the first warms up
@@ -78,7 +80,7 @@ class Timed:
             return drawn
 
         lib.llama_decode = timed_decode
-        Sampler.draw = timed_draw  # type: ignore[method-assign]
+        Sampler.draw = timed_draw  # type: ignore[assignment,method-assign]
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -90,20 +92,19 @@ def shares(model: LlamaLM, report: Report, repeat: int, quick: bool) -> None:
     """A question answered by 32 traces, end to end: what is neither decoding nor sampling."""
     length = 8 if quick else 24 if "qwen" in model.name else 64
     laws = {"untruncated": ("", "<= 5"), "top_p .95": (", top_p=0.95", "<= 10")}
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in laws}
+    seeds = count()
 
-    def ask(name: str) -> float:
+    def ask(name: str) -> tuple[float, float]:
         strategy = f"cot(max_tokens={length}{laws[name][0]}) | draw(32) | vote"
         with Timed() as timed:
             began = time.perf_counter()
-            ponder.ask(QUESTION, strategy=strategy, model=model, seed=len(found[name]))
+            ponder.ask(QUESTION, strategy=strategy, model=model, seed=next(seeds))
             wall = time.perf_counter() - began
         other = wall - timed.decoding - timed.sampling
-        found[name].append((100 * timed.sampling / wall, 100 * other / wall))
-        return wall
+        return 100 * timed.sampling / wall, 100 * other / wall
 
     load = Quiet()
-    alternate({name: lambda n=name: ask(n) for name in laws}, repeat)
+    found = alternate({name: partial(ask, name) for name in laws}, repeat, load)
     for name, (_, target) in laws.items():
         place = ("shares", model.name)
         sampling, other = zip(*found[name], strict=True)
@@ -134,12 +135,13 @@ def completion(model: LlamaLM, report: Report, repeat: int, quick: bool) -> None
             began = time.perf_counter()
             made = peer.create_completion(prompt, max_tokens=longest, temperature=0.7, seed=seed)
             times.append(time.perf_counter() - began)
-            tokens.append(made["usage"]["completion_tokens"])  # type: ignore[index]
+            tokens.append(int(made["usage"]["completion_tokens"]))
         rest = 15 / (calls - 1)
-        return (tokens[0] + rest * sum(tokens[1:])) / (times[0] + rest * sum(times[1:]))
+        seconds: float = times[0] + rest * sum(times[1:])
+        return (tokens[0] + rest * sum(tokens[1:])) / seconds
 
     load = Quiet()
-    found = alternate({"ponder": ponders, "peer": peers}, repeat)
+    found = alternate({"ponder": ponders, "peer": peers}, repeat, load)
     peer.close()
     place = ("completion", model.name)
     report.add(place, "16 samples, ponder", found["ponder"], "tok/s")
@@ -199,4 +201,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -18,8 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+X = TypeVar("X")
 BUSY = 0.2  # another process that uses more than this share of a core spoils a measurement
 # No prompt here is from a benchmark's held-out part; with a chat template about 94 tokens.
 QUESTION = (
@@ -121,36 +122,67 @@ def busiest(seconds: float = 1.0) -> float:
 
 
 class Quiet:
-    """Waits for other processes to fall silent, then watches what they use: ``str`` says it."""
+    """Waits for other processes to fall silent, and says what they used since: ``str``."""
 
     def __init__(self, patience: float = 180.0) -> None:
-        end = time.monotonic() + patience
-        while busiest() > BUSY and time.monotonic() < end:
-            time.sleep(4)
-        self._began = time.monotonic()
-        self._others = _others_seconds()
+        self._end = time.monotonic() + patience
+        self.redone = 0
+        self.wait()
+        self._began, self._others = time.monotonic(), _others_seconds()
+
+    def wait(self) -> None:
+        """Return when the others are silent, or when all patience has been used up."""
+        while time.monotonic() < self._end and busiest() > BUSY:
+            time.sleep(2)
+
+    @property
+    def patient(self) -> bool:
+        """Whether a disturbed measurement may still be repeated."""
+        return time.monotonic() < self._end
 
     def __str__(self) -> str:
         seconds = time.monotonic() - self._began
         share = (_others_seconds() - self._others) / max(seconds, 0.1)
-        return f"others used {max(share, 0.0):.2f} cores in {seconds:.0f} s"
+        redone = f", {self.redone} disturbed rounds repeated" if self.redone else ""
+        return f"others used {max(share, 0.0):.2f} cores in {seconds:.0f} s{redone}"
 
 
 def _others_seconds() -> float:
-    """Processor seconds that everything but this process and its children has used."""
+    """Processor seconds that all processes outside of this one's group have used."""
     fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     ticks = [int(x) for x in fields[:8]]  # user nice system idle iowait irq softirq steal
-    busy = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
-    return busy - sum(os.times()[:4])
+    busy = sum(ticks) - ticks[3] - ticks[4]
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(stat[2]) == os.getpgrp():
+                busy -= sum(int(x) for x in stat[11:15])  # its own and its ended children's
+    return busy / os.sysconf("SC_CLK_TCK")
 
 
-def alternate(cases: Mapping[str, Callable[[], float]], repeat: int) -> dict[str, list[float]]:
-    """Run every case ``repeat`` times, in turns; answers what each returned."""
-    found: dict[str, list[float]] = {name: [] for name in cases}
+def alternate(
+    cases: Mapping[str, Callable[[], X]], repeat: int, quiet: Quiet
+) -> dict[str, list[X]]:
+    """Run every case ``repeat`` times, in turns; answers what each returned.
+
+    A round during which other processes used more than BUSY cores is repeated once they are
+    silent, as long as ``quiet`` has patience.
+    """
+    found: dict[str, list[X]] = {name: [] for name in cases}
     names = list(cases)
-    for _ in range(repeat):
-        for name in names:
-            found[name].append(cases[name]())
+    while len(found[names[0]]) < repeat:
+        others, began = _others_seconds(), time.monotonic()
+        values = {name: cases[name]() for name in names}
+        share = (_others_seconds() - others) / (time.monotonic() - began)
+        if share > BUSY and quiet.patient:
+            quiet.redone += 1
+            quiet.wait()
+            continue
+        for name, value in values.items():
+            found[name].append(value)
         names.reverse()  # A B B A: neither is always first
     return found
 

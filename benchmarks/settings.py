@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,9 @@ def _cost_of_flash(model: LlamaLM, report: Report, repeat: int, quick: bool) -> 
             for flash in (FLASH_OFF, FLASH_ON)
         )
         steps = 2 if quick else 8
-        found = alternate({"off": lambda: off.rate(steps), "on": lambda: on.rate(steps)}, repeat)  # noqa: B023
+        found = alternate(
+            {"off": partial(off.rate, steps), "on": partial(on.rate, steps)}, repeat, load
+        )
         off.close()
         on.close()
         place = ("exactness", model.name)

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_decoder import END, BatchedLM, hashed
 
+from fake_decoder import END, BatchedLM, hashed
 from ponder.dist import Stream, derive
 from ponder.errors import PonderError
 from ponder.ledger import Ledger
@@ -40,9 +40,7 @@ def request(model: BatchedLM, dist: Any, index: int = 0) -> Request:
     return model.engine.request(dist, key(index), Ledger())
 
 
-def serve(
-    model: BatchedLM, requests: Sequence[Request], arrivals: Iterable[int] = ()
-) -> list[Any]:
+def serve(model: BatchedLM, requests: Sequence[Request], arrivals: Iterable[int] = ()) -> list[Any]:
     """The values of all requests; request i arrives at the step given, at once by default."""
     at = dict(enumerate(arrivals))
     values: dict[int, Any] = {}
@@ -347,7 +345,9 @@ def test_a_trace_that_fills_the_context_ends_by_length(length: int) -> None:
     (draw,) = serve(model, [request(model, dist)])
     assert draw.finish == "length"
     assert 49 <= length + len(draw.tokens) <= 50
-    assert draw.tokens == alone(Completion(model, dist.prompt, max_tokens=len(draw.tokens)), 0).tokens
+    assert (
+        draw.tokens == alone(Completion(model, dist.prompt, max_tokens=len(draw.tokens)), 0).tokens
+    )
 
 
 def test_batches_are_full_but_never_too_large() -> None:

@@ -171,8 +171,10 @@ def test_a_wrong_order_is_refused_with_a_remedy(text: str, remedy: str) -> None:
 def test_composition_in_python_is_checked_alike() -> None:
     with pytest.raises(StageError):
         coins() | vote
-    with pytest.raises(StageError, match="cannot follow"):
+    with pytest.raises(TypeError):
         coins() | "vote"  # type: ignore[operator]
+    with pytest.raises(StageError, match="cannot follow"):
+        coins() | draw(2) | "vote"  # type: ignore[operator]
     assert repr(chain() | weigh(len) | smc(8) | vote) == "chain | weigh(len) | smc(8) | vote"
 
 

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ponder.admission import Admission
 from ponder.bank import Bank, sample_key
 from ponder.dist import Dist, Stream, derive
 from ponder.effects import Program
 from ponder.errors import CutShort, PonderError
 from ponder.interpret import seed_key
-from ponder.ledger import Budget, Forecast, Ledger
+from ponder.ledger import Budget, Ledger
 from ponder.lm.protocol import Completion, Draw, NextToken, OptionLogProbs
 from ponder.machine import PENDING, Machine, Task
 
@@ -68,7 +69,7 @@ class Runtime:
         self.bank = bank
         self.replay = replay
         self.cut: str | None = None
-        self.forecast = Forecast()
+        self.admission = Admission(self.budget)
         self._told = told
         self._watch = watch
         self._machine = Machine(self)
@@ -93,9 +94,11 @@ class Runtime:
 
     def tokens_left(self) -> float:
         """Expected tokens until everything that has been asked for is done."""
-        flying = [request for _, request in self._flying.values()]
-        waiting = [self.forecast.length(request.longest) for _, request in self._waiting]
-        return sum(map(self._left, flying)) + sum(waiting)
+        waiting = [self.admission.forecast.length(r.longest) for _, r in self._waiting]
+        return sum(map(self.admission.left, self._in_flight())) + sum(waiting)
+
+    def _in_flight(self) -> list[Any]:
+        return [request for _, request in self._flying.values()]
 
     def interrupt(self, reason: str = "interrupt") -> None:
         """Stop paying: unfinished traces abstain, programs conclude with what they have.
@@ -226,7 +229,7 @@ class Runtime:
         if self.cut is None:
             self._admit()
             if self._waiting and not self._flying:
-                self.cut = self._limit()  # what is left would not finish within the budget
+                self.cut = self.admission.limit(self.spent)  # what is left would not finish
         if self.cut is not None:
             return
         for engine in self._engines:
@@ -239,12 +242,12 @@ class Runtime:
             return
         before = time.monotonic()
         ended = engine.step()
-        self.forecast.stepped(len(engine.running) + len(ended), time.monotonic() - before)
+        self.admission.forecast.stepped(len(engine.running) + len(ended), time.monotonic() - before)
         for request, value in ended:
             task, bank_key, where = request.payload
             del self._flying[task]
             if isinstance(value, Draw):
-                self.forecast.finished(len(value.tokens))
+                self.admission.forecast.finished(len(value.tokens))
             self._keep((bank_key, self._job(task).id, where), request.dist, value)
         self._deposit()
         for request, value in ended:
@@ -265,7 +268,9 @@ class Runtime:
         spent = self.spent
         while self._waiting:
             engine, request = self._waiting[0]
-            if len(self._flying) >= engine.width or not self._affordable(engine, request, spent):
+            if len(self._flying) >= engine.width:
+                return
+            if not self.admission.affords(engine, request, self._in_flight(), spent):
                 return
             self._waiting.popleft()
             task = request.payload[0]
@@ -275,42 +280,6 @@ class Runtime:
                 self._machine.throw(task, error)
                 continue
             self._flying[task] = (engine, request)
-
-    def _affordable(self, engine: Any, request: Any, spent: Ledger) -> bool:
-        """Whether a further request is expected to finish within what the others leave."""
-        b = self.budget
-        if not self._flying and spent.calls == 0:
-            return True  # the first one is always tried
-        if b.max_calls is not None and spent.calls + len(self._flying) >= b.max_calls:
-            return False
-        flying = [r for _, r in self._flying.values()]
-        left = [self._left(r) for r in flying]
-        length = self.forecast.length(request.longest)
-        if b.max_tokens is not None:
-            expected = spent.tokens + sum(left) + engine.uncached(request) + length
-            if expected > b.max_tokens:
-                return False
-        if b.max_seconds is not None:
-            # Until a trace has finished, an ordinary length is a better guess than the longest.
-            longest = max([min(length, 256.0), *(min(x, 256.0) for x in left)])
-            needed = longest * self.forecast.step_seconds(len(flying) + 1)
-            if spent.seconds + needed > b.max_seconds:
-                return False
-        return True
-
-    def _left(self, request: Any) -> float:
-        """Expected tokens until a flying request ends, its prompt included."""
-        prompt = 0 if request.slot is None else max(0, len(request.prompt) - request.slot.length)
-        expected = self.forecast.length(request.longest)
-        left: float = max(expected - request.generated, min(16.0, request.longest))
-        return prompt + left
-
-    def _limit(self) -> str:
-        """The cap that keeps the next request from being admitted."""
-        b, spent = self.budget, self.spent
-        if b.max_calls is not None and spent.calls >= b.max_calls:
-            return "max_calls"
-        return "max_tokens" if b.max_tokens is not None else "max_seconds"
 
     def _cut_all(self) -> None:
         """Tell every waiting program that its request will not be served."""

@@ -65,7 +65,8 @@ class Sampler:
             weights[:] = self._scratch
         else:
             np.subtract(logits, np.float32(top), out=weights)
-            np.multiply(weights, np.float32(1 / temperature), out=weights)
+            with np.errstate(over="ignore"):  # -inf is right where 1 / temperature is huge
+                np.multiply(weights, np.float32(min(1 / temperature, 3e38)), out=weights)
             np.exp(weights, out=weights)
         return weights
 
@@ -97,15 +98,16 @@ class Sampler:
 
     def _candidates(self, weights: Row, law: SamplingLaw) -> NDArray[np.intp]:
         """Token ids, ascending, among which every kept one is: those above a lowered threshold."""
+        if not law.top_k and law.top_p >= 1:
+            return np.flatnonzero(weights >= np.float32(law.min_p))
         # Below the min-p nothing is kept, but it counts in the mass of the top k, of which top-p
         # takes its part.
         floor = 0.0 if law.top_k and law.top_p < 1 else law.min_p
         threshold = max(floor, 1e-3)
-        needed = law.top_k or (1 if law.min_p > 0 and law.top_p >= 1 else 0)
         total = float(weights.sum(dtype=np.float64)) if law.top_p < 1 and not law.top_k else 0.0
         while True:
             found = np.flatnonzero(weights >= np.float32(threshold))
-            enough = len(found) >= needed and float(weights[found].sum()) >= law.top_p * total
+            enough = len(found) >= law.top_k and float(weights[found].sum()) >= law.top_p * total
             if enough or threshold <= floor or threshold < 1e-30:
                 return found
             threshold = max(threshold / 32, floor)
