@@ -33,8 +33,11 @@ class Peer:
     """The child process: one line of JSON asks, one line answers."""
 
     def __init__(self, python: str, path: str, context: int, longest: int) -> None:
+        # As shipped: without the spin count that ponder has set for this process by now.
+        environment = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
         self._child = subprocess.Popen(
             [python, __file__, "serve", path, str(context), str(longest)],
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

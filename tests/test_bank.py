@@ -24,8 +24,9 @@ from ponder.dist import Stream
 from ponder.effects import Effects, Sample, program
 from ponder.errors import PonderError
 from ponder.ledger import Budget
-from ponder.lm.protocol import Completion, Draw, NextToken, OptionLogProbs, SamplingLaw
+from ponder.lm.protocol import Completion, Draw, NextToken, OptionLogProbs
 from ponder.lm.remembered import RememberedLM
+from ponder.lm.sampling_law import SamplingLaw
 from ponder.lm.table import TableLM
 from ponder.question import make_question
 from ponder.runtime import Runtime
@@ -77,7 +78,7 @@ def test_values_come_back_as_they_were(bank: Bank) -> None:
         for key, dist, value in values:
             assert again.get(key, dist) == value
             assert type(again.get(key, dist)) is type(value)
-        found = again.get(b"a" * 32, completion)
+        found: Any = again.get(b"a" * 32, completion)
         assert (found.logp, found.logq, found.prompt) == (written.logp, written.logq, (1, 2))
         assert again.get(b"d" * 32, completion) is None
 
@@ -173,7 +174,7 @@ def test_the_engine_and_the_bank_agree(bank: Bank) -> None:
     @program(normalised=True)
     def reply() -> Effects[str]:
         drawn = yield Sample(Completion(model, (1, 2, 3), max_tokens=30))
-        return drawn.text
+        return str(drawn.text)
 
     def run(watch: Any = None) -> tuple[Any, Runtime]:
         runtime = Runtime(bank=bank, watch=watch)
@@ -243,6 +244,21 @@ def test_two_processes_write_one_bank(tmp_path: Path) -> None:
     assert repr([t.value for t in again.population.traces]) == said[0][0].splitlines()[3]
 
 
+def test_another_process_may_create_the_bank_first(bank: Bank) -> None:
+    class Late(Bank):
+        """Sees no bank when it looks, and one once it has the lock."""
+
+        looked = False
+
+        def _version(self) -> int:
+            seen = super()._version() if self.looked else 0
+            self.looked = True
+            return seen
+
+    bank.put([(b"k", "m", "q", "0", 1)])
+    assert len(Late(bank.path)) == 1
+
+
 def test_a_newer_bank_is_refused(bank: Bank) -> None:
     bank.close()
     with sqlite3.connect(bank.path) as db:
@@ -270,7 +286,7 @@ def test_what_is_not_a_bank_is_refused_and_left_alone(tmp_path: Path, make: Any)
     path = tmp_path / "diary"
     make(path)
     before = path.read_bytes()
-    with pytest.raises(PonderError, match="diary.*--no-bank") as error:
+    with pytest.raises(PonderError, match=r"diary.*--no-bank") as error:
         Bank(path)
     one_line(error.value)
     assert path.read_bytes() == before

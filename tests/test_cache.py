@@ -146,15 +146,22 @@ def shared(a: list[int], b: list[int]) -> int:
     return count
 
 
-lists = st.lists(st.integers(0, 1), max_size=7)
+lists = st.lists(st.integers(0, 1), max_size=5)
+tails: st.SearchStrategy[list[int]] = st.one_of(
+    st.just([]), st.lists(st.integers(0, 1), max_size=3)
+)
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
-@given(st.lists(st.tuples(lists, lists, st.booleans()), max_size=SLOTS), lists)
+@given(st.lists(st.tuples(st.integers(0, 3), tails, tails, st.booleans()), max_size=SLOTS), lists)
 def test_the_longest_prefix_is_found(
-    slots: list[tuple[list[int], list[int], bool]], wanted: list[int]
+    made: list[tuple[int, list[int], list[int], bool]], wanted: list[int]
 ) -> None:
-    """``slots``: what is computed, what its owner is about to compute after it, busy or not."""
+    """Slots that begin like ``wanted``, with many ties.
+
+    Each is (what is computed, what its owner is about to compute after it, busy or not).
+    """
+    slots = [(wanted[:length] + tail, more, busy) for length, tail, more, busy in made]
     cache = Cache(Memory(), SLOTS, 100)
     for computed, more, busy in slots:
         slot = cache.open()
@@ -195,9 +202,10 @@ def test_idle_slots_are_ordered_by_when_they_were_left() -> None:
 def test_a_slot_grows(length: int) -> None:
     slot = Slot(0)
     rng = np.random.default_rng(length)
-    tokens, cells = rng.integers(0, 9, length), rng.permutation(length)
+    tokens = rng.integers(0, 9, length).astype(np.int32)
+    cells = rng.permutation(length).astype(np.int32)
     for start in range(0, length, 17):
-        slot.extend(as_tokens(tokens[start : start + 17]), as_tokens(cells[start : start + 17]))
+        slot.extend(tokens[start : start + 17], cells[start : start + 17])
     assert slot.length == length
     assert (slot.tokens == tokens).all()
     assert (slot.cells == cells).all()

@@ -18,7 +18,8 @@ from ponder.errors import PonderError
 from ponder.ledger import Ledger
 from ponder.lm.decoder import UBATCH
 from ponder.lm.engine import CHUNK, PATIENCE, Request
-from ponder.lm.protocol import Completion, Draw, NextToken, OptionLogProbs, SamplingLaw, Tokens
+from ponder.lm.protocol import Completion, Draw, NextToken, OptionLogProbs, Tokens
+from ponder.lm.sampling_law import SamplingLaw
 from ponder.lm.states import States
 from ponder.lm.writing import Vocabulary, Writing
 
@@ -241,7 +242,8 @@ def test_a_kept_state_is_read_on_without_recomputing() -> None:
 def test_a_state_that_is_not_kept_leaves_only_its_prompt() -> None:
     model = BatchedLM(cells=2000, ending=0.0)
     prompt = tuple(i % END for i in range(100))
-    (first,) = serve(model, [request(model, segment(model, prompt, keep=False))])
+    (first,) = serve(model, [request(model, segment(model, prompt, keep=False), 5)])
+    assert len(first.tokens) > 3
     assert referenced_tokens(model) == 100
     again = request(model, segment(model, prompt + first.tokens))
     serve(model, [again])
@@ -425,6 +427,18 @@ def test_a_large_request_is_not_overtaken_for_ever() -> None:
     raise AssertionError("starved")
 
 
+def test_who_has_begun_ends_before_who_waits() -> None:
+    model = BatchedLM(cells=40, slots=8, width=2, ending=0.0)
+    found = [request(model, Completion(model, (i,) * 10, max_tokens=15), i) for i in range(6)]
+    for r in found:
+        model.engine.submit(r)
+    ended: list[int] = []
+    while len(ended) < 6:
+        ended += [found.index(r) for r, _ in model.engine.step()]
+    assert model.decoder.preempted > 0
+    assert ended == sorted(ended)
+
+
 def test_an_aborted_engine_recovers() -> None:
     model = BatchedLM(cells=500, ending=0.0)
     dists = [Completion(model, (i + 1,) * 30, max_tokens=10) for i in range(6)]
@@ -476,8 +490,7 @@ def test_states_that_fill_the_context_are_an_error_not_a_hang() -> None:
     states.log_probs([state])
     model.engine.submit(request(model, Completion(model, (2,) * 30, max_tokens=5)))
     with pytest.raises(PonderError, match="release"):
-        for _ in range(100):
-            model.engine.step()
+        model.engine.step()
     model.engine.recover()
     (value,) = serve(model, [request(model, Completion(model, (1,) * 45, max_tokens=5))])
     assert len(value.tokens) == 5

@@ -28,9 +28,9 @@ from ponder.effects import Effects, Sample, program
 from ponder.errors import PonderError
 from ponder.ledger import Ledger
 from ponder.lm.llama import LlamaLM
-from ponder.lm.protocol import Completion, Draw, NextToken, OptionLogProbs, SamplingLaw, Tokens
+from ponder.lm.protocol import Completion, Draw, NextToken, OptionLogProbs, Tokens
 from ponder.lm.registry import resolve
-from ponder.lm.sampling_law import log_law
+from ponder.lm.sampling_law import SamplingLaw, log_law
 from ponder.runtime import Runtime
 from ponder.strategy import Binding
 
@@ -289,7 +289,7 @@ def test_a_prefill_is_abandoned_in_the_middle_and_the_model_recovers(model: Llam
 @program(normalised=True)
 def reply(model: LlamaLM, prompt: Tokens, longest: int) -> Effects[str]:
     drawn = yield Sample(Completion(model, prompt, SamplingLaw(0.8), longest))
-    return drawn.text
+    return str(drawn.text)
 
 
 def test_an_interrupt_in_a_long_prefill_concludes_at_once(model: LlamaLM) -> None:
@@ -380,11 +380,11 @@ def test_what_the_machine_survives_is_asked_once(
     packing: str,
     remembered: bool,
 ) -> None:
-    from ponder.lm import probe
+    from ponder.lm import library, probe
 
     asked = list(statuses)
     monkeypatch.setenv("PONDER_CACHE", str(tmp_path))
-    monkeypatch.setattr(probe.lib, "llama_print_system_info", lambda: b"AMX_INT8 = 1")
+    monkeypatch.setattr(library.lib, "llama_print_system_info", lambda: b"AMX_INT8 = 1")
     monkeypatch.setattr(probe, "_try", lambda path, packing: asked.pop(0))
     assert probe.best_packing(tmp_path / "model.gguf") == packing
     assert asked == []
@@ -393,5 +393,5 @@ def test_what_the_machine_survives_is_asked_once(
     if remembered:
         assert list(json.loads(memory.read_text()).values()) == [packing]
         assert probe.best_packing(tmp_path / "model.gguf") == packing  # no child is asked
-    monkeypatch.setattr(probe.lib, "llama_print_system_info", lambda: b"AVX2 = 1")
+    monkeypatch.setattr(library.lib, "llama_print_system_info", lambda: b"AVX2 = 1")
     assert probe.best_packing(tmp_path / "model.gguf") == "all"

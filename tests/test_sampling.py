@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ponder.lm.protocol import SamplingLaw
 from ponder.lm.sampling import Sampler
-from ponder.lm.sampling_law import log_law
+from ponder.lm.sampling_law import SamplingLaw, log_law
 
 Row = NDArray[np.float32]
 SIZES = (7, 512, 513, 49_152)

@@ -45,7 +45,10 @@ class Forecast:
         n, b, bb, s, bs = self._sums
         spread = n * bb - b * b
         each = max((n * bs - b * s) / spread, 0.0) if spread > 1e-9 else 0.0
-        return max((s - each * b) / n, 0.0) + each * sequences
+        fixed = (s - each * b) / n
+        if fixed < 0:  # the best line that is nowhere negative goes through the origin
+            fixed, each = 0.0, bs / bb
+        return fixed + each * sequences
 
     def _observe(self, b: float, seconds: float, weight: float) -> None:
         for i, value in enumerate((1.0, b, b * b, seconds, b * seconds)):

@@ -29,6 +29,10 @@ def load_weights(path: str, packing: Packing) -> Any:
     lib.llama_backend_init()
     parameters = lib.llama_model_default_params()
     parameters.use_extra_bufts = packing != "plain"
+    # Repacked weights are copies: mapping the file too would keep both in memory.
+    parameters.load_mode = (
+        lib.LLAMA_LOAD_MODE_MMAP if packing == "plain" else lib.LLAMA_LOAD_MODE_NONE
+    )
     if packing == "no-amx":
         with _without_amx(), _silent_stderr():
             return lib.llama_model_load_from_file(path.encode(), parameters)
