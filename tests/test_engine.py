@@ -17,8 +17,9 @@ from ponder.dist import Stream, derive
 from ponder.errors import PonderError
 from ponder.ledger import Ledger
 from ponder.lm.decoder import UBATCH
-from ponder.lm.engine import CHUNK, PATIENCE, Request
+from ponder.lm.engine import CHUNK, PATIENCE
 from ponder.lm.protocol import Completion, Draw, NextToken, OptionLogProbs, Tokens
+from ponder.lm.request import Request
 from ponder.lm.sampling_law import SamplingLaw
 from ponder.lm.states import States
 from ponder.lm.writing import Vocabulary, Writing

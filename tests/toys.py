@@ -21,7 +21,8 @@ from ponder.effects import (
     sample,
     twist,
 )
-from ponder.lm.protocol import Completion, SamplingLaw, Tokens
+from ponder.lm.protocol import Completion, Tokens
+from ponder.lm.sampling_law import SamplingLaw
 from ponder.lm.table import TableLM
 from ponder.measure import Population
 from ponder.strategy import Binding

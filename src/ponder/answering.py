@@ -138,6 +138,8 @@ class Session:
 
         def jobs() -> Iterator[tuple[str, Any]]:
             for question in questions:
+                if question.id in asked:
+                    raise PonderError(f"two questions have the id {question.id!r}; make ids unique")
                 asked[question.id] = question
                 binding = Binding(question=question, model=self._lm)
                 yield question.id, self.strategy.bind(binding)

@@ -20,8 +20,9 @@ from ponder.ledger import Ledger
 from ponder.lm.cache import Cache, Ints, Slot, as_tokens
 from ponder.lm.decoder import UBATCH, Aborted, Row
 from ponder.lm.protocol import Completion, Draw, NextToken, OptionLogProbs
+from ponder.lm.request import Request
 from ponder.lm.sampling import Sampler
-from ponder.lm.writing import Vocabulary, Writing
+from ponder.lm.writing import Vocabulary
 
 CHUNK = 64  # prompt tokens a step: 512 at once would stall every live sequence for seconds
 WAIT = 8  # a prefix under way that saves at least this many tokens is worth waiting for
@@ -42,53 +43,6 @@ class Decodes(Protocol):
         ...
 
 
-class Request:
-    """One model request under way: what is asked, its randomness, and what it has come to."""
-
-    __slots__ = (
-        "dist",
-        "ledger",
-        "log_probs",
-        "payload",
-        "prompt",
-        "slot",
-        "stream_key",
-        "writing",
-    )
-
-    def __init__(
-        self,
-        dist: Completion | NextToken | OptionLogProbs,
-        stream_key: bytes,
-        ledger: Ledger,
-        payload: Any = None,
-    ) -> None:
-        self.dist = dist
-        self.stream_key = stream_key
-        self.ledger = ledger
-        self.payload = payload
-        self.prompt: Ints = as_tokens(dist.prompt)
-        self.slot: Slot | None = None
-        completion = dist.completion if isinstance(dist, NextToken) else dist
-        self.writing = Writing(completion) if isinstance(completion, Completion) else None
-
-    @property
-    def generated(self) -> int:
-        """Tokens sampled so far."""
-        return len(self.writing.tokens) if self.writing else 0
-
-    @property
-    def longest(self) -> int:
-        """The most tokens it may sample."""
-        return self.writing.dist.max_tokens if self.writing else 1
-
-    def target(self) -> Ints:
-        """Every token that must be computed before the next one can be drawn."""
-        if self.writing is None or not self.writing.tokens:
-            return self.prompt
-        return np.concatenate([self.prompt, as_tokens(self.writing.tokens)])
-
-
 class Engine:
     """Serves requests on one decoder. ``submit`` and ``step`` until nothing is left.
 
@@ -107,7 +61,7 @@ class Engine:
         self.waiting: deque[Request] = deque()
         self.running: list[Request] = []
         self.steps = 0
-        self._aborted = False
+        self.aborted = False
         self._sampler = Sampler(vocabulary.size)
 
     def request(
@@ -157,11 +111,11 @@ class Engine:
         for slot in list(self.cache.slots.values()):
             # After an aborted step what the slots hold is undefined; busy ones that no request
             # owns are States, which were not part of it.
-            if slot in owned or (self._aborted and not slot.busy):
+            if slot in owned or (self.aborted and not slot.busy):
                 self.cache.release(slot)
         self.running.clear()
         self.waiting.clear()
-        self._aborted = False
+        self.aborted = False
 
     def step(self) -> list[tuple[Request, Any]]:
         """Admit, decode once, sample; answers the requests that ended, with their values.
@@ -177,7 +131,7 @@ class Engine:
         try:
             logits = self.decoder.decode(rows)
         except Aborted:
-            self._aborted = True
+            self.aborted = True
             return []
         return self._sample(logits, owners)
 

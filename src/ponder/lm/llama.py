@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from ponder.defaults import CELLS
 from ponder.dist import Stream
-from ponder.errors import PonderError
+from ponder.errors import CutShort, PonderError
 from ponder.ledger import Ledger
 from ponder.lm.chat import ChatTemplate
 from ponder.lm.decoder import Decoder
-from ponder.lm.engine import Engine, Request
+from ponder.lm.engine import Engine
 from ponder.lm.library import Packing, lib, load_weights
 from ponder.lm.protocol import Completion, Draw, Message, Tokens
+from ponder.lm.request import Request
 from ponder.lm.states import States
 from ponder.lm.writing import Vocabulary
 
@@ -123,14 +124,20 @@ class LlamaLM:
         return self._pieces(pieces[contents[said] + 1 :])
 
     def draw(self, dist: Completion, stream: Stream) -> Draw:
-        """Draw at once, alone in the batch. The runtime batches instead."""
+        """Draw at once, alone in the batch. The runtime batches instead.
+
+        Raises CutShort if the engine is told to abort.
+        """
         request = Request(dist, stream.key, Ledger())
         self.engine.submit(request)
-        while True:
+        while request in self.engine.running or request in self.engine.waiting:
             for ended, value in self.engine.step():
                 if ended is request:
                     assert isinstance(value, Draw)
                     return value
+            if self.engine.aborted:
+                self.engine.recover()
+        raise CutShort("abort")
 
     def next_log_probs(self, prompt: Tokens) -> NDArray[np.float32]:
         """Log-probabilities of the next token at temperature 1, shape (vocabulary,)."""
@@ -160,9 +167,11 @@ class LlamaLM:
         return tuple(tokens)
 
     def _spell(self, token: int, special: bool = False) -> bytes:
-        buffer = ctypes.create_string_buffer(256)
-        count = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, special)
-        return buffer.raw[: max(count, 0)]
+        count = -256
+        while count < 0:  # minus the bytes that are needed
+            buffer = ctypes.create_string_buffer(-count)
+            count = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, special)
+        return buffer.raw[:count]
 
     def _metadata(self, key: str) -> str | None:
         size = lib.llama_model_meta_val_str(self._model, key.encode(), None, 0)
