@@ -10,7 +10,8 @@ from harness import QUESTION, Quiet, Report, alternate, ratios
 from ponder.dist import Stream, derive
 from ponder.ledger import Ledger
 from ponder.lm.llama import LlamaLM
-from ponder.lm.protocol import Completion, SamplingLaw, Tokens
+from ponder.lm.protocol import Completion, Tokens
+from ponder.lm.sampling_law import SamplingLaw
 
 LAW = SamplingLaw(0.7)
 WIDTH, REQUESTS, AT_ONCE, EVERY = 32, 64, 40, 3  # then one more every three steps

@@ -25,8 +25,9 @@ from settings import exactness, memory, spin
 import ponder
 from ponder.lm.library import lib
 from ponder.lm.llama import LlamaLM
-from ponder.lm.protocol import Completion, SamplingLaw
+from ponder.lm.protocol import Completion
 from ponder.lm.sampling import Sampler
+from ponder.lm.sampling_law import SamplingLaw
 
 SMALL, LARGE = "smollm2-135m", "qwen2.5-coder-1.5b"
 COT = "Think step by step, but keep it short. End with 'Answer: ' and the number."

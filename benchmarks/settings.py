@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 import ponder
 from ponder.lm.llama import LlamaLM
-from ponder.lm.protocol import SamplingLaw, Tokens
+from ponder.lm.protocol import Tokens
+from ponder.lm.sampling_law import SamplingLaw
 
 STEPS = 8
 FLASH_OFF, FLASH_ON = 0, 1
