@@ -13,7 +13,7 @@ from typing import Any
 
 from ponder.dist import NEG_INF
 from ponder.effects import Effects, Program, Sample
-from ponder.lm.protocol import OptionLogProbs, Tokens
+from ponder.lm.protocol import Draw, OptionLogProbs, Tokens
 from ponder.strategy import Binding, Potential, PotentialSource
 
 FINISHED = "Is the final answer above correct? Reply Yes or No."
@@ -49,7 +49,8 @@ def _build(binding: Binding) -> Potential:
         return asks(reply.transcript, FINISHED)
 
     def prefix(values: tuple[Any, ...]) -> Program[float]:
-        last = values[-1]
+        # A judge inside the program leaves its own samples among the values.
+        last = next(value for value in reversed(values) if isinstance(value, Draw))
         return asks(last.prompt + last.tokens, SO_FAR)
 
     return Potential("judge", complete, prefix)
