@@ -266,7 +266,7 @@ def test_a_prefill_is_abandoned_in_the_middle_and_the_model_recovers(model: Llam
     timer = threading.Timer(0.3, engine.abort)
     timer.start()
     steps = 0
-    while timer.is_alive() or not engine._aborted:
+    while timer.is_alive() or not engine.aborted:
         assert engine.step() == [] or steps
         steps += 1
         assert steps < 500
