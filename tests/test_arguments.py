@@ -10,7 +10,10 @@ from ponder.blocks import best, draw, resample, smc, vote, weigh
 from ponder.dist import Bernoulli
 from ponder.effects import Each, Effects, Sample, program
 from ponder.errors import PonderError
-from ponder.interpret import evaluate, simulate
+from ponder.interpret import enumerate_measure, evaluate, simulate
+from ponder.question import Question
+from ponder.recipes import cot, steps
+from ponder.recipes.prompting import ask_messages
 
 
 @program(normalised=True)
@@ -36,7 +39,8 @@ def tosses(n: int) -> Effects[int]:
         (lambda: smc(4, resample=vote), "smc needs a resampler"),
         (lambda: resample(0), "resample needs a number of traces of at least 1"),
         (lambda: resample(-1), "resample needs a number of traces of at least 1"),
-        (lambda: draw(2.5), "draw needs a number of traces of at least 1"),
+        (lambda: draw(2.5), "draw needs a number of traces, a whole one"),
+        (lambda: draw(10**9), "draw takes at most 100000"),
         (lambda: smc(2, ess=2), "smc needs an ess threshold between 0 and 1"),
     ],
 )
@@ -85,3 +89,40 @@ def test_a_name_that_looks_like_an_address_is_refused() -> None:
 
     with pytest.raises(PonderError, match="choose one without"):
         evaluate(sly())
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"temperature": -1}, "temperature must be at least 0"),
+        ({"top_p": 2}, "0 < top_p <= 1"),
+        ({"max_tokens": 0}, "max_tokens must be a whole number"),
+        ({"temperature": "hot"}, "must be"),
+        ({"warmth": 1}, "its settings: temperature"),
+    ],
+)
+def test_settings_are_checked_when_written(settings: dict[str, object], says: str) -> None:
+    for source in (cot, steps):
+        with pytest.raises(PonderError, match=says):
+            source(**settings)
+
+
+def test_the_enumerator_refuses_a_program_that_changes_its_mind() -> None:
+    odds = iter(range(1, 100))
+
+    @program
+    def fickle() -> Effects[bool]:
+        first: bool = yield Sample(Bernoulli(1 / (1 + next(odds))))
+        return first
+
+    with pytest.raises(PonderError, match="not a function of its choices"):
+        enumerate_measure(fickle())
+
+
+def test_options_that_the_question_does_not_list_are_listed() -> None:
+    bare = Question("Which is a fruit?", "choice", options=("car", "apple"))
+    (message,) = ask_messages(bare, "Answer.")
+    assert message["content"] == "Which is a fruit?\nA) car\nB) apple\n\nAnswer."
+    full = Question("Which is a fruit? A) car B) apple", "choice", options=("car", "apple"))
+    (message,) = ask_messages(full, "Answer.")
+    assert message["content"] == "Which is a fruit? A) car B) apple\n\nAnswer."

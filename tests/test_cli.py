@@ -25,6 +25,9 @@ SHORT = ("--strategy", "cot(max_tokens=24) | draw(3) | vote")
         (["ask", "hi", "--max-tokens", "0"], "--max-tokens must be more than 0"),
         (["ask", "hi", "--max-seconds", "-1"], "--max-seconds must be more than 0"),
         (["ask", "hi", "--kind", "poem"], "unknown kind 'poem'"),
+        (["ask", "hi", "-s", " "], "the strategy is empty"),
+        (["ask", "hi", "-s", "cot(top_p=2)"], "0 < top_p <= 1"),
+        (["run", __file__, "--out", "/dev/full"], "not an ordinary file"),
         (["ask", "hi", "--no-bank", "--replay"], "--no-bank cannot be combined"),
         (["ask", "hi", "--replay"], "there is no bank"),
         (["run", "absent.jsonl", "--out", "x.jsonl"], "cannot read absent.jsonl"),
@@ -113,6 +116,41 @@ def test_a_prompt_longer_than_the_context_is_refused(cli: Cli) -> None:
     done = cli("ask", "-", *SMOL, "--context", "256", text="word " * 400)
     assert done.returncode == 2
     assert "shorten the question or raise --context" in done.stderr
+
+
+@pytest.mark.smollm2
+def test_a_cap_below_the_prompt_costs_nothing(cli: Cli) -> None:
+    done = cli("ask", "What is 2 + 3?", *SMOL, "--json", "--max-tokens", "20")
+    assert done.returncode == 1
+    answer = json.loads(done.stdout)
+    assert (answer["answer"], answer["cut_short"]) == (None, "max_tokens")
+    assert answer["ledger"]["prompt_computed"] == answer["ledger"]["generated"] == 0
+    assert answer["unfinished"] == 8
+    assert "raise the cap" in done.stderr
+
+
+@pytest.mark.smollm2
+def test_what_a_cap_kept_from_being_asked_is_asked_next_time(cli: Cli, tmp_path: Path) -> None:
+    questions, out = tmp_path / "q.jsonl", tmp_path / "out.jsonl"
+    rows = [
+        {"id": f"q{i}", "question": f"What is {i} + 1?", "answer": f"{i + 1}"} for i in range(3)
+    ]
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ("run", str(questions), "--out", str(out), *SMOL)
+    strategy = ("--strategy", "cot(max_tokens=12) | draw(1) | vote")
+    cut = cli(*command, *strategy, "--max-calls", "1")
+    assert "not answered; start again to go on" in cut.stdout
+    assert len(out.read_text().splitlines()) <= 1
+    whole = cli(*command, *strategy)
+    assert "3 of 3 questions answered" in whole.stdout
+    # A changed question is asked again; the others stay.
+    rows[1]["question"] = "What is 7 + 7?"
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    again = cli(*command, *strategy)
+    assert "3 of 3 questions answered (2 of them before)" in again.stdout
+    other = cli("run", str(questions), "--out", str(out), "-m", "qwen2.5-coder-1.5b", *strategy)
+    assert other.returncode == 2
+    assert "holds results of the model smollm2-135m" in other.stderr
 
 
 @pytest.mark.smollm2

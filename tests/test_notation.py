@@ -104,7 +104,7 @@ def toss_with(settings: dict[str, Any]) -> Source:
     return TOSS(**settings)
 
 
-counts = st.integers(1, 10**6)
+counts = st.integers(1, 10**5)
 resamplers = st.sampled_from([multinomial, stratified, systematic, residual])
 fractions = st.floats(0, 1)
 potentials = st.sampled_from(

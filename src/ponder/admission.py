@@ -71,7 +71,9 @@ class Admission:
         """Whether ``request`` is expected to finish within what those in flight leave."""
         b = self.budget
         if not flying and spent.calls == 0:
-            return True  # the first one is always tried
+            # The first one is tried even if it may not finish, but not if it cannot even begin.
+            prompt = engine.uncached(request) if b.max_tokens is not None else 0
+            return b.max_tokens is None or spent.tokens + prompt < b.max_tokens
         if b.max_calls is not None and spent.calls + len(flying) >= b.max_calls:
             return False
         left = [self.left(r) for r in flying]

@@ -84,8 +84,24 @@ def run(
         return _session(pipeline, model, seed, budget, bank, replay)
 
     return answer_file(
-        path, out, session=session, strategy=strategy, seed=seed, system=system, limit=limit
+        path,
+        out,
+        session=session,
+        strategy=strategy,
+        model=model_name(model),
+        seed=seed,
+        system=system,
+        limit=limit,
     )
+
+
+def model_name(model: LanguageModel | str | None) -> str | None:
+    """The name under which a model's results are kept, if it is known without loading it."""
+    if model is None:
+        return None
+    if not isinstance(model, str):
+        return model.name
+    return Path(model).name if model.endswith(".gguf") and not model.startswith("hf:") else model
 
 
 def _session(

@@ -5,3 +5,6 @@ STRATEGY = "cot | draw(8) | vote"
 
 CELLS = 8192
 """Tokens that all live sequences of a model together may hold."""
+
+LEAST_CELLS = 256
+"""The smallest context that llama.cpp takes with as many sequences as we keep."""

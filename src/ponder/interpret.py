@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 
 from ponder.dist import NEG_INF, Dist, Stream, derive
 from ponder.effects import Program
-from ponder.errors import PonderError
+from ponder.errors import NotAFunctionOfItsChoices, PonderError
 from ponder.machine import Machine, Task
 from ponder.particle import Particle
 from ponder.trace import Trace
 
 X = TypeVar("X")
+Listed = tuple[Dist[Any], Sequence[tuple[Any, float]]]
 
 
 class Simulation:
@@ -55,10 +56,11 @@ def simulate(program: Program[X], seed: int = 0) -> Trace[X]:
 class _Script:
     """Follows a path through the tree of outcomes and extends it by first branches.
 
-    ``listed`` keeps the outcomes at each depth of the path, so that each support is listed once.
+    ``listed`` keeps the distribution and its outcomes at each depth of the path, so that each
+    support is listed once and a program that changes its mind is found out.
     """
 
-    def __init__(self, path: list[int], listed: list[Sequence[tuple[Any, float]]]) -> None:
+    def __init__(self, path: list[int], listed: list[Listed]) -> None:
         self.path = path
         self.listed = listed
         self.depth = 0
@@ -75,8 +77,15 @@ class _Script:
                     "use distributions with finite support, or simulate"
                 )
             self.path.append(0)
-            self.listed.append(outcomes)
-        value, log_prob = self.listed[depth][self.path[depth]]
+            self.listed.append((dist, outcomes))
+        before, outcomes = self.listed[depth]
+        if before is not dist and before != dist:
+            raise NotAFunctionOfItsChoices(
+                f"the program is not a function of its choices: at {task.path}/{address} it "
+                f"samples {dist!r}, before {before!r}; make it depend only on its arguments and "
+                "sampled values"
+            )
+        value, log_prob = outcomes[self.path[depth]]
         self.log_prob += log_prob
         return value
 
@@ -94,7 +103,7 @@ def enumerate_runs(program: Program[X], limit: int = 1_000_000) -> Iterator[tupl
     Raises PonderError beyond ``limit`` runs.
     """
     path: list[int] = []
-    listed: list[Sequence[tuple[Any, float]]] = []
+    listed: list[Listed] = []
     for _ in range(limit):
         script = _Script(path, listed)
         task = Machine(script).start(program, b"")
@@ -102,7 +111,7 @@ def enumerate_runs(program: Program[X], limit: int = 1_000_000) -> Iterator[tupl
             raise task.failed
         if task.log_weight > NEG_INF:
             yield task.value, script.log_prob + task.log_weight
-        while path and path[-1] + 1 == len(listed[-1]):
+        while path and path[-1] + 1 == len(listed[-1][1]):
             path.pop()
             listed.pop()
         if not path:

@@ -156,6 +156,11 @@ class Posterior:
     population: Population[Any]
 
     @property
+    def unfinished(self) -> int:
+        """Traces that were cut short or never begun; they are part of ``unparsed``."""
+        return sum(trace.status == "unfinished" for trace in self.population.traces)
+
+    @property
     def probability(self) -> float | None:
         """The posterior share of the answer, or None when there is none."""
         for entry in self.shares:

@@ -33,8 +33,10 @@ def parse(text: str, potentials: Mapping[str, Potential] | None = None) -> Pipel
     """
     added = {name: given(name, potential) for name, potential in (potentials or {}).items()}
     names = {**NAMES, **added}
+    if not text.strip():
+        raise PonderError("the strategy is empty; write it like: cot | draw(8) | vote")
     try:
-        tree = ast.parse(text.strip() or "()", mode="eval").body
+        tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise PonderError(
             f"cannot read the strategy {text!r}; write it like: cot | draw(8) | vote"

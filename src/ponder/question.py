@@ -82,7 +82,7 @@ def _read_line(
     raw: bytes, number: int, seen: dict[str, int], system: str | None
 ) -> Question | BadLine:
     try:
-        row = json.loads(raw.decode("utf-8"))
+        row = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
     except UnicodeDecodeError:
         return BadLine(number, "not UTF-8; save the file as UTF-8")
     except (ValueError, RecursionError):
@@ -91,7 +91,7 @@ def _read_line(
         )
     if not isinstance(row, dict) or not isinstance(row.get("question"), str):
         return BadLine(number, 'no "question" text in it; add one')
-    id = str(row.get("id", f"line-{number}"))
+    id = f"line-{number}" if row.get("id") is None else str(row["id"])
     if id in seen:
         return BadLine(number, f"the id {id!r} stands at line {seen[id]} already; make ids unique")
     seen[id] = number

@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,13 +21,17 @@ from ponder.strategy import Pipeline, Source
 
 @dataclass
 class Summary:
-    """What became of a file. ``failed`` holds (what, why) for lines and questions that could not
-    be answered; ``cut_short`` the cap that ended the work; ``correct`` of ``known`` were right.
+    """What became of a file.
+
+    ``failed`` holds (what, why) for lines and questions that could not be answered, ``unanswered``
+    counts those that the cap kept from it, ``cut_short`` names the cap that ended the work;
+    ``correct`` of ``known`` were right.
     """
 
     total: int = 0
     answered: int = 0
     resumed: int = 0
+    unanswered: int = 0
     correct: int = 0
     known: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
@@ -37,9 +42,17 @@ class Summary:
 def result_line(answer: Answer, seed: int) -> dict[str, Any]:
     """The JSON object of one question in the results file."""
     line = {"id": answer.question.id, **answer.as_dict(), "seed": seed}
+    line["asked"] = fingerprint(answer.question)
     if answer.correct is not None:
         line["correct"] = answer.correct
     return line
+
+
+def fingerprint(question: Question) -> str:
+    """Identifies what was asked, so that a changed question is asked again."""
+    q = question
+    asked = [q.text, q.kind, q.options, q.labels, q.system]
+    return sha256(json.dumps(asked, ensure_ascii=True).encode()).hexdigest()[:16]
 
 
 class Results:
@@ -54,6 +67,8 @@ class Results:
         self.path = path
         self.done: dict[str, dict[str, Any]] = {}
         self._law = (strategy, seed)
+        if path.exists() and not path.is_file():
+            raise PonderError(f"{path} is not an ordinary file; choose another --out")
         try:
             self._file: IO[bytes] = path.open("a+b")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,6 +101,19 @@ class Results:
         if wanted != content:
             self._file.truncate(0)
             self._write(wanted)
+
+    def keep(self, model: str | None, asked: Mapping[str, str]) -> None:
+        """Forget results of questions that have changed; refuse those of another model."""
+        if model is not None:
+            self.check_model(model)
+        changed = {
+            id for id, what in asked.items() if self.done.get(id, {}).get("asked", what) != what
+        }
+        if changed:
+            self.done = {id: line for id, line in self.done.items() if id not in changed}
+            lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in self.done.values()]
+            self._file.truncate(0)
+            self._write("".join(lines).encode())
 
     def check_model(self, model: str) -> None:
         """Refuse to mix the results of two models."""
@@ -132,6 +160,7 @@ def answer_file(
     *,
     session: Callable[[Pipeline], Session],
     strategy: str | Pipeline | Source = defaults.STRATEGY,
+    model: str | None = None,
     seed: int = 0,
     system: str | None = None,
     limit: int | None = None,
@@ -139,15 +168,16 @@ def answer_file(
 ) -> Summary:
     """Answer the questions of the JSON-lines file ``path`` into ``out``.
 
-    ``session`` makes the session once it is known that there is something to do, so that bad
-    input costs no model. ``progress`` is called with the summary so far, at the beginning and
-    after every answer. Started again it goes on where it was; samples in the bank are not drawn
-    again.
+    ``model`` is the name of the model, if it is known before it is loaded. ``session`` makes the
+    session once it is known that there is something to do, so that bad input costs no model.
+    ``progress`` is called with the summary so far, at the beginning and after every answer.
+    Started again it goes on where it was; samples in the bank are not drawn again.
     """
     pipeline = as_strategy(strategy)
     questions, summary = _read_all(Path(path), system, limit)
     results = Results(Path(out), repr(pipeline), seed)
     try:
+        results.keep(model, {q.id: fingerprint(q) for q in questions})
         todo = [q for q in questions if q.id not in results.done]
         _count_done(questions, results, summary)
         if progress:
@@ -202,6 +232,9 @@ def _answered(
             continue
         if isinstance(answer, BaseException):
             raise answer
+        if answer.cut_short and answer.text is None:
+            summary.unanswered += 1  # not even begun, or nothing finished: the next start asks it
+            continue
         results.append(result_line(answer, seed))
         _count(answer.correct, summary)
         summary.ledger = session.runtime.spent

@@ -157,7 +157,8 @@ def notation_of(name: str, block: Any) -> str:
 class Source:
     """The head of a strategy: builds the program once the question and the model are known.
 
-    Calling it with keyword arguments gives the source with those settings.
+    Calling it with keyword arguments gives the source with those settings; ``check`` is called
+    with them and raises if they make no sense.
     """
 
     name: str
@@ -165,6 +166,7 @@ class Source:
     normalised: bool = False
     settings: tuple[tuple[str, Any], ...] = ()
     allowed: tuple[str, ...] = ()
+    check: Callable[..., Any] | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, program: Program[Any]) -> Source:
@@ -176,8 +178,10 @@ class Source:
             if key not in self.allowed:
                 known = ", ".join(self.allowed) or "none"
                 raise PonderError(f"{self.name} has no setting {key!r}; its settings: {known}")
-        merged = tuple(sorted({**dict(self.settings), **settings}.items()))
-        return dataclasses.replace(self, settings=merged)
+        merged = {**dict(self.settings), **settings}
+        if self.check is not None:
+            self.check(**merged)
+        return dataclasses.replace(self, settings=tuple(sorted(merged.items())))
 
     def bind(self, binding: Binding) -> Program[Any]:
         """The program for this question and model."""

@@ -7,11 +7,17 @@ from typing import Any
 from ponder.errors import PonderError
 from ponder.strategy import AnyPotential, Block, Potential, PotentialSource, Source
 
+MOST = 100_000  # a trace takes kilobytes; more at once would fill the memory before any ends
+
 
 def check_count(name: str, n: Any) -> int:
     """A number of traces that makes sense."""
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise PonderError(f"{name} needs a number of traces of at least 1, got {n!r}")
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise PonderError(f"{name} needs a number of traces, a whole one, got {n!r}")
+    if n < 1:
+        raise PonderError(f"{name} needs a number of traces of at least 1, got {n}")
+    if n > MOST:
+        raise PonderError(f"{name} takes at most {MOST} traces at once, got {n}")
     return n
 
 

@@ -56,6 +56,8 @@ def ask(
     from ponder.ledger import Budget
     from ponder.question import make_question
 
+    if question == "-" and sys.stdin is None:
+        raise PonderError("the standard input is closed; give the question as an argument")
     text = sys.stdin.read() if question == "-" else question
     asked = make_question(text, kind=kind, system=system)
     pipeline = as_strategy(strategy)
@@ -86,9 +88,12 @@ def ask(
         print_answer(answer, show_traces=show_traces)
     if answer.cut_short == "interrupt":
         sys.exit(130)
-    if answer.cut_short and answer.text is None:
-        raise PonderError(
-            f"no trace gave an answer within --{answer.cut_short.replace('_', '-')}; "
-            f"{answer.ledger.tokens} tokens and {answer.ledger.seconds:.1f} s were spent; "
-            "raise the cap"
-        )
+    if answer.text is None:
+        if answer.cut_short:
+            print(
+                f"ponder: no trace gave an answer within --{answer.cut_short.replace('_', '-')}; "
+                f"{answer.ledger.tokens} tokens and {answer.ledger.seconds:.1f} s were spent; "
+                "raise the cap",
+                file=sys.stderr,
+            )
+        sys.exit(1)

@@ -46,6 +46,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; errors become one line and an exit status."""
+    _mend_streams()
     try:
         app()
     except PonderError as error:
@@ -63,6 +64,16 @@ def main() -> None:
             "report it, with what PONDER_DEBUG=1 prints",
             status=70,
         )
+
+
+def _mend_streams() -> None:
+    """Closed streams lead nowhere; what a terminal cannot spell is replaced."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for the process's life
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
 
 
 def fail(message: str, status: int = 2) -> None:

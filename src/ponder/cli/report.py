@@ -29,13 +29,17 @@ def print_answer(answer: Answer, *, show_traces: bool = False) -> None:
         console.print(_posterior_table(answer))
     voters = sum(s.count for s in posterior.shares)
     console.print(f"effective sample size {posterior.ess:.1f} of {voters} voting traces")
-    if posterior.unparsed:
+    unread = posterior.unparsed - posterior.unfinished
+    if unread:
         console.print(
-            f"{posterior.unparsed} of {voters + posterior.unparsed} traces gave no readable answer "
-            f"(weight {posterior.abstaining:.2f}); they do not vote"
+            f"{unread} of {voters + posterior.unparsed} traces gave no readable answer "
+            f"(kind: {answer.question.kind}); they do not vote"
         )
     if answer.cut_short:
-        console.print(f"[yellow]cut short by {answer.cut_short}[/]: unfinished traces do not vote")
+        console.print(
+            f"[yellow]cut short by {answer.cut_short}[/]: {posterior.unfinished} of "
+            f"{voters + posterior.unparsed} traces did not finish; they do not vote"
+        )
     console.print(f"law: {escape(str(answer.law))}", soft_wrap=True)
     console.print(_cost(answer), soft_wrap=True)
     console.print(f"[dim]{escape(answer.strategy)}  on  {escape(answer.model)}[/]", soft_wrap=True)

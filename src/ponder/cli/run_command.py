@@ -51,6 +51,7 @@ def run(
 ) -> None:
     """Answer a file of questions, resumably; caps are for the whole file."""
     interrupts = Interrupts()
+    from ponder.api import model_name
     from ponder.ledger import Budget
     from ponder.running import answer_file
 
@@ -77,6 +78,7 @@ def run(
             out,
             session=session,
             strategy=strategy,
+            model=model_name(model),
             seed=seed,
             system=system,
             limit=limit,
@@ -160,7 +162,10 @@ def _print_summary(summary: Summary, out: Path) -> None:
     if summary.known:
         print(f"{summary.correct} of {summary.known} right ({summary.correct / summary.known:.3f})")
     if summary.cut_short:
-        print(f"cut short by {summary.cut_short}; start again to go on")
+        left = summary.total - summary.answered - len(summary.failed)
+        print(
+            f"cut short by {summary.cut_short}, {max(left, 0)} not answered; start again to go on"
+        )
     print(
         f"cost: prompt tokens {ledger.prompt_computed} computed, {ledger.prompt_reused} reused; "
         f"{ledger.generated} generated; {ledger.judge} judge; {ledger.banked} from the bank; "

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ponder.defaults import LEAST_CELLS
+
 if TYPE_CHECKING:
     from ponder.answering import Session
     from ponder.runtime import Runtime
@@ -39,7 +41,10 @@ ReplayOption = Annotated[
     typer.Option("--replay", help="Use the bank only: no model, a missing sample is an error."),
 ]
 ContextOption = Annotated[
-    int, typer.Option("--context", help="Tokens that all live traces together may hold.", min=64)
+    int,
+    typer.Option(
+        "--context", help="Tokens that all live traces together may hold.", min=LEAST_CELLS
+    ),
 ]
 
 

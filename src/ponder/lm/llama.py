@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ponder.defaults import CELLS
+from ponder.defaults import CELLS, LEAST_CELLS
 from ponder.dist import Stream
 from ponder.errors import CutShort, PonderError
 from ponder.ledger import Ledger
@@ -48,6 +48,8 @@ class LlamaLM:
         from ponder.lm.probe import best_packing
         from ponder.lm.weights import file_hash
 
+        if cells < LEAST_CELLS:
+            raise PonderError(f"a context holds at least {LEAST_CELLS} tokens, got {cells}")
         self.path = Path(path)
         self.name = name or self.path.name
         self._model = load_weights(str(self.path), packing or best_packing(self.path))

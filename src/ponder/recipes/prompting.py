@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from string import ascii_uppercase
 from typing import Any
 
 from ponder.lm.protocol import Message, Tokens
@@ -37,8 +38,18 @@ class Reply:
 
 
 def ask_messages(question: Question, instruction: str) -> list[Message]:
-    """The chat that puts a question, with its instruction after a blank line."""
-    text = f"{question.text}\n\n{instruction}" if instruction else question.text
+    """The chat that puts a question, with its instruction after a blank line.
+
+    Options that the question does not spell out itself are listed after it.
+    """
+    text = question.text
+    if any(option not in text for option in question.options):
+        listed = (
+            f"{letter}) {o}" for letter, o in zip(ascii_uppercase, question.options, strict=False)
+        )
+        text = "\n".join([text, *listed])
+    if instruction:
+        text = f"{text}\n\n{instruction}"
     system = [{"role": "system", "content": question.system}] if question.system else []
     return [*system, {"role": "user", "content": text}]
 

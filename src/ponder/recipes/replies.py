@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ponder.effects import Effects, Program, Sample
+from ponder.errors import PonderError
 from ponder.lm.protocol import Completion
 from ponder.lm.sampling_law import SamplingLaw
 from ponder.question import Question
@@ -13,6 +14,18 @@ from ponder.recipes.prompting import Reply, prompt_of, reply_of, wanted
 from ponder.strategy import Binding, Source
 
 SETTINGS = ("temperature", "top_k", "top_p", "min_p", "max_tokens")
+
+
+def sampling_law(max_tokens: int = 512, **law: Any) -> SamplingLaw:
+    """The law of a reply's tokens, 0.7 being the temperature unless it is given."""
+    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
+        raise PonderError(f"max_tokens must be a whole number of at least 1, got {max_tokens}")
+    try:
+        return SamplingLaw(**{"temperature": 0.7, **law})
+    except TypeError:
+        raise PonderError(
+            f"temperature, top_k, top_p and min_p must be numbers, got {law}"
+        ) from None
 
 
 def direct_instruction(question: Question) -> str:
@@ -31,7 +44,7 @@ def cot_instruction(question: Question) -> str:
 
 def _replies(name: str, instruction: Callable[[Question], str], doc: str) -> Source:
     def build(binding: Binding, *, max_tokens: int = 512, **law: Any) -> Program[Reply]:
-        sampling = SamplingLaw(**{"temperature": 0.7, **law})
+        sampling = sampling_law(max_tokens, **law)
         prompt = prompt_of(binding, instruction(binding.question))
         completion = Completion(
             binding.model, prompt, sampling, max_tokens, keep=binding.keep_state
@@ -44,7 +57,7 @@ def _replies(name: str, instruction: Callable[[Question], str], doc: str) -> Sou
         return Program(run, name, normalised=True)
 
     build.__doc__ = doc
-    return Source(name, build, normalised=True, allowed=SETTINGS)
+    return Source(name, build, normalised=True, allowed=SETTINGS, check=sampling_law)
 
 
 direct = _replies(

@@ -9,7 +9,7 @@ from ponder.errors import PonderError
 from ponder.lm.protocol import Completion
 from ponder.lm.sampling_law import SamplingLaw
 from ponder.recipes.prompting import Reply, prompt_of, reply_of
-from ponder.recipes.replies import SETTINGS, cot_instruction
+from ponder.recipes.replies import SETTINGS, cot_instruction, sampling_law
 from ponder.strategy import Binding, Source
 
 
@@ -26,9 +26,7 @@ def _build(
     No token is cut or re-read between segments, so the whole reply has exactly the law of an
     unsegmented one (up to ``max_steps``, after which it counts as cut off and abstains).
     """
-    if not separator:
-        raise PonderError("steps needs a separator of at least one character")
-    sampling = SamplingLaw(**{"temperature": 0.7, **law})
+    sampling = _check(max_steps, separator, max_tokens=max_tokens, **law)
     prompt = prompt_of(binding, cot_instruction(binding.question))
 
     def run() -> Effects[Reply]:
@@ -50,4 +48,18 @@ def _build(
     return Program(run, "steps", normalised=True)
 
 
-steps = Source("steps", _build, normalised=True, allowed=(*SETTINGS, "max_steps", "separator"))
+def _check(max_steps: int = 40, separator: str = "\n\n", **law: Any) -> SamplingLaw:
+    if not isinstance(separator, str) or not separator:
+        raise PonderError("steps needs a separator of at least one character")
+    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
+        raise PonderError(f"max_steps must be a whole number of at least 1, got {max_steps}")
+    return sampling_law(**law)
+
+
+steps = Source(
+    "steps",
+    _build,
+    normalised=True,
+    allowed=(*SETTINGS, "max_steps", "separator"),
+    check=_check,
+)
