@@ -23,7 +23,7 @@ from harness import QUESTION, Quiet, Report, alternate, begin, options, ratios
 from settings import exactness, memory, spin
 
 import ponder
-from ponder.lm.library import lib
+from ponder.lm.binding import lib
 from ponder.lm.llama import LlamaLM
 from ponder.lm.protocol import Completion
 from ponder.lm.sampling import Sampler

@@ -12,9 +12,9 @@ import numpy as np
 from ponder.defaults import CELLS
 from ponder.dist import derive
 from ponder.ledger import Ledger
+from ponder.lm.binding import lib
 from ponder.lm.decoder import UBATCH
 from ponder.lm.engine import Engine
-from ponder.lm.library import lib
 from ponder.lm.llama import LlamaLM
 from ponder.lm.protocol import Completion, Tokens
 from ponder.lm.sampling_law import SamplingLaw

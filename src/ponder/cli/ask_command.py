@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,9 @@ from ponder.cli.setup import (
     TokensOption,
     make_session,
 )
+
+if TYPE_CHECKING:
+    from ponder.answering import Answer
 
 
 def ask(
@@ -50,7 +53,6 @@ def ask(
     """Answer one question, with a probability and a cost."""
     interrupts = Interrupts()
     from ponder.answering import as_strategy
-    from ponder.cli.report import print_answer, traces_of
     from ponder.cli.view import AskView
     from ponder.errors import PonderError
     from ponder.ledger import Budget
@@ -81,19 +83,31 @@ def ask(
     answer = answers[0][1]
     if isinstance(answer, BaseException):
         raise answer
+    _show(answer, as_json=as_json, show_traces=show_traces)
+    _exit(answer)
+
+
+def _show(answer: Answer, *, as_json: bool, show_traces: bool) -> None:
+    from ponder.cli.report import print_answer, traces_of
+
     if as_json:
         shown = answer.as_dict() | ({"traces": traces_of(answer)} if show_traces else {})
         print(json.dumps(shown, ensure_ascii=False))
     else:
         print_answer(answer, show_traces=show_traces)
+
+
+def _exit(answer: Answer) -> None:
+    """130 after an interrupt, 1 without an answer."""
     if answer.cut_short == "interrupt":
         sys.exit(130)
-    if answer.text is None:
-        if answer.cut_short:
-            print(
-                f"ponder: no trace gave an answer within --{answer.cut_short.replace('_', '-')}; "
-                f"{answer.ledger.tokens} tokens and {answer.ledger.seconds:.1f} s were spent; "
-                "raise the cap",
-                file=sys.stderr,
-            )
-        sys.exit(1)
+    if answer.text is not None:
+        return
+    if answer.cut_short:
+        print(
+            f"ponder: no trace gave an answer within --{answer.cut_short.replace('_', '-')}; "
+            f"{answer.ledger.tokens} tokens and {answer.ledger.seconds:.1f} s were spent; "
+            "raise the cap",
+            file=sys.stderr,
+        )
+    sys.exit(1)

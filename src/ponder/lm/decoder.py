@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponder.errors import PonderError
+from ponder.lm.binding import lib
 from ponder.lm.cache import Cache, Ints, Memory, Slot
-from ponder.lm.library import lib
 
 UBATCH = 128  # the logits buffer is UBATCH x vocabulary floats: 311 MB at 512 for 152k tokens
 

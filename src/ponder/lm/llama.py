@@ -15,10 +15,10 @@ from ponder.defaults import CELLS, LEAST_CELLS
 from ponder.dist import Stream
 from ponder.errors import CutShort, PonderError
 from ponder.ledger import Ledger
+from ponder.lm.binding import Packing, lib, load_weights
 from ponder.lm.chat import ChatTemplate
 from ponder.lm.decoder import Decoder
 from ponder.lm.engine import Engine
-from ponder.lm.library import Packing, lib, load_weights
 from ponder.lm.protocol import Completion, Draw, Message, Tokens
 from ponder.lm.request import Request
 from ponder.lm.states import States

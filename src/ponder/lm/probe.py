@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ponder.lm.library import Packing, lib
+from ponder.lm.binding import Packing, lib
 from ponder.lm.weights import cache_dir
 
 _CHILD = """
