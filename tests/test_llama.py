@@ -380,11 +380,11 @@ def test_what_the_machine_survives_is_asked_once(
     packing: str,
     remembered: bool,
 ) -> None:
-    from ponder.lm import library, probe
+    from ponder.lm import binding, probe
 
     asked = list(statuses)
     monkeypatch.setenv("PONDER_CACHE", str(tmp_path))
-    monkeypatch.setattr(library.lib, "llama_print_system_info", lambda: b"AMX_INT8 = 1")
+    monkeypatch.setattr(binding.lib, "llama_print_system_info", lambda: b"AMX_INT8 = 1")
     monkeypatch.setattr(probe, "_try", lambda path, packing: asked.pop(0))
     assert probe.best_packing(tmp_path / "model.gguf") == packing
     assert asked == []
@@ -393,5 +393,5 @@ def test_what_the_machine_survives_is_asked_once(
     if remembered:
         assert list(json.loads(memory.read_text()).values()) == [packing]
         assert probe.best_packing(tmp_path / "model.gguf") == packing  # no child is asked
-    monkeypatch.setattr(library.lib, "llama_print_system_info", lambda: b"AVX2 = 1")
+    monkeypatch.setattr(binding.lib, "llama_print_system_info", lambda: b"AVX2 = 1")
     assert probe.best_packing(tmp_path / "model.gguf") == "all"
