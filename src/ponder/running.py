@@ -69,18 +69,40 @@ class Results:
         self._law = (strategy, seed)
         if path.exists() and not path.is_file():
             raise PonderError(f"{path} is not an ordinary file; choose another --out")
+        self._file = self._locked()
+        self._read()
+
+    def _locked(self) -> IO[bytes]:
         try:
-            self._file: IO[bytes] = path.open("a+b")
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file = self.path.open("a+b")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise PonderError(
-                f"another process is writing {path}; wait for it, or choose another --out"
+                f"another process is writing {self.path}; wait for it, or choose another --out"
             ) from None
         except OSError as error:
             raise PonderError(
-                f"cannot write {path} ({error.strerror}); choose another --out"
+                f"cannot write {self.path} ({error.strerror}); choose another --out"
             ) from None
-        self._read()
+        return file
+
+    def _rewrite(self, content: bytes) -> None:
+        """Replace what the file holds, whole or not at all: a kill in between loses nothing."""
+        target = self.path.resolve()
+        fresh = target.with_name(target.name + ".part")
+        try:
+            with fresh.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(fresh, target)
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            raise PonderError(
+                f"cannot write {self.path} ({error.strerror}); free some disk and start again"
+            ) from None
+        self._file.close()
+        self._file = self._locked()
 
     def _read(self) -> None:
         self._file.seek(0)
@@ -99,8 +121,7 @@ class Results:
                 keep.append(raw)
         wanted = b"".join(raw + b"\n" for raw in keep)
         if wanted != content:
-            self._file.truncate(0)
-            self._write(wanted)
+            self._rewrite(wanted)
 
     def keep(self, model: str | None, asked: Mapping[str, str]) -> None:
         """Forget results of questions that have changed; refuse those of another model."""
@@ -112,8 +133,7 @@ class Results:
         if changed:
             self.done = {id: line for id, line in self.done.items() if id not in changed}
             lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in self.done.values()]
-            self._file.truncate(0)
-            self._write("".join(lines).encode())
+            self._rewrite("".join(lines).encode())
 
     def check_model(self, model: str) -> None:
         """Refuse to mix the results of two models."""
@@ -226,18 +246,21 @@ def _answered(
     session: Session, todo: list[Question], results: Results, seed: int, summary: Summary
 ) -> Iterator[Answer]:
     results.check_model(session.model_name)
+    left = len(todo)
     for question, answer in session.answers(todo):
         if isinstance(answer, PonderError):
             summary.failed.append((question.id, str(answer)))
+            left -= 1
             continue
         if isinstance(answer, BaseException):
             raise answer
         if answer.cut_short and answer.text is None:
-            summary.unanswered += 1  # not even begun, or nothing finished: the next start asks it
-            continue
+            continue  # nothing finished: the next start asks it
+        left -= 1
         results.append(result_line(answer, seed))
         _count(answer.correct, summary)
         summary.ledger = session.runtime.spent
         yield answer
     summary.ledger = session.runtime.spent
     summary.cut_short = session.runtime.cut
+    summary.unanswered = left

@@ -162,10 +162,8 @@ def _print_summary(summary: Summary, out: Path) -> None:
     if summary.known:
         print(f"{summary.correct} of {summary.known} right ({summary.correct / summary.known:.3f})")
     if summary.cut_short:
-        left = summary.total - summary.answered - len(summary.failed)
-        print(
-            f"cut short by {summary.cut_short}, {max(left, 0)} not answered; start again to go on"
-        )
+        left = summary.unanswered
+        print(f"cut short by {summary.cut_short}, {left} not answered; start again to go on")
     print(
         f"cost: prompt tokens {ledger.prompt_computed} computed, {ledger.prompt_reused} reused; "
         f"{ledger.generated} generated; {ledger.judge} judge; {ledger.banked} from the bank; "
