@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ponder.binding import Binding
 from ponder.interpret import enumerate_runs
 from ponder.law import Law
 from ponder.measure import Population
-from ponder.strategy import Binding, Pipeline
+from ponder.strategy import Pipeline
 from ponder.trace import Status, Trace
 from toys import NEG_INF, coins
 

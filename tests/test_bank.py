@@ -19,6 +19,7 @@ from fake_decoder import BatchedLM, answers
 from ponder.answering import Answer, Session, as_strategy
 from ponder.api import infer
 from ponder.bank import VERSION, Bank, sample_key
+from ponder.binding import Binding
 from ponder.blocks import draw, vote
 from ponder.dist import Stream
 from ponder.effects import Effects, Sample, program
@@ -30,7 +31,6 @@ from ponder.lm.sampling_law import SamplingLaw
 from ponder.lm.table import TableLM
 from ponder.question import make_question
 from ponder.runtime import Runtime
-from ponder.strategy import Binding
 from toys import whole, writer
 
 

@@ -15,6 +15,7 @@ from fake_decoder import BatchedLM, answers
 from ponder.admission import Forecast
 from ponder.answering import Answer, Session, as_strategy
 from ponder.bank import Bank
+from ponder.binding import Binding
 from ponder.blocks import draw, vote
 from ponder.dist import Stream, derive
 from ponder.effects import Effects, Program, Sample, each, program
@@ -28,7 +29,7 @@ from ponder.measure import Posterior
 from ponder.question import make_question
 from ponder.running import answer_file
 from ponder.runtime import Outcome, Runtime
-from ponder.strategy import Binding, Pipeline
+from ponder.strategy import Pipeline
 from toys import whole, writer
 
 

@@ -14,12 +14,12 @@ import pytest
 from numpy.typing import NDArray
 
 from exact import assert_same, measure
+from ponder.binding import Binding, Potential
 from ponder.blocks import draw, propose, resample, smc, temper, vote, weigh
 from ponder.blocks.resample import Resampler
 from ponder.dist import Bernoulli, Dist
 from ponder.effects import Done, Effects, Factor, Program, iterate, program, sample
 from ponder.interpret import enumerate_measure, enumerate_runs
-from ponder.strategy import Binding, Potential
 from toys import (
     NEG_INF,
     PROGRAMS,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from exact import population_of
+from ponder.binding import Binding, Potential, PotentialSource
 from ponder.blocks import best, draw, resample, smc, vote
 from ponder.dist import Bernoulli
 from ponder.effects import Effects, Factor, Program, program, sample
@@ -20,7 +21,7 @@ from ponder.measure import (
     Posterior,
     effective_sample_size,
 )
-from ponder.strategy import Binding, Decide, Potential, PotentialSource
+from ponder.strategy import Decide
 from toys import NEG_INF, chain, coins
 
 

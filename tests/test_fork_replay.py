@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ponder.binding import Binding, Potential
 from ponder.blocks import propose, smc, temper, weigh
 from ponder.blocks.smc import heirs
 from ponder.dist import Bernoulli
@@ -25,7 +26,6 @@ from ponder.effects import (
 from ponder.errors import NotAFunctionOfItsChoices
 from ponder.interpret import evaluate
 from ponder.particle import Particle
-from ponder.strategy import Binding, Potential
 from toys import PROGRAMS, chain, inception, repeated
 
 

@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 
 from ponder import notation
+from ponder.binding import Potential
 from ponder.errors import PonderError
 from ponder.notation import parse
-from ponder.strategy import (
-    Potential,
-    Source,
-)
+from ponder.strategy import Source
 from toys import coins
 
 

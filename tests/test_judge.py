@@ -9,11 +9,11 @@ import pytest
 
 import ponder.recipes  # noqa: F401 - registers the names
 from exact import assert_same, measure
+from ponder.binding import Binding
 from ponder.lm.protocol import Message, Tokens
 from ponder.lm.table import TableLM
 from ponder.notation import parse
 from ponder.question import Question
-from ponder.strategy import Binding
 from ponder.verify.judge import judge, log_odds_share, spellings
 
 YES, NO = 2, 3
@@ -60,8 +60,8 @@ def test_the_score_is_the_share_of_yes_after_the_live_trace() -> None:
         if value.text == "aa"
     }
     potential = judge.build(BINDING)
+    from ponder.binding import evaluate_potential
     from ponder.interpret import evaluate
-    from ponder.strategy import evaluate_potential
 
     # prompt ?, aa, then the question: two of the two letters are a.
     assert evaluate(evaluate_potential(potential, finished)) == pytest.approx(math.log(3 / 4))

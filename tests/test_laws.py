@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ponder.binding import Binding, Potential
 from ponder.blocks import (
     best,
     draw,
@@ -18,11 +19,7 @@ from ponder.blocks import (
 )
 from ponder.interpret import evaluate
 from ponder.law import MEANING, Kind, Law
-from ponder.strategy import (
-    Binding,
-    Pipeline,
-    Potential,
-)
+from ponder.strategy import Pipeline
 from toys import chain, coins
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 from ponder.api import load
+from ponder.binding import Binding
 from ponder.blocks import draw, vote
 from ponder.dist import Stream, derive
 from ponder.effects import Effects, Sample, program
@@ -32,7 +33,6 @@ from ponder.lm.protocol import Completion, Draw, NextToken, OptionLogProbs, Toke
 from ponder.lm.registry import resolve
 from ponder.lm.sampling_law import SamplingLaw, log_law
 from ponder.runtime import Runtime
-from ponder.strategy import Binding
 
 pytestmark = pytest.mark.smollm2
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ponder.binding import Binding, Potential
 from ponder.blocks import draw, smc, vote, weigh
 from ponder.dist import (
     Bernoulli,
@@ -16,7 +17,6 @@ from ponder.effects import Effects, Factor, Program, each, nested, program, samp
 from ponder.errors import CutShort, PonderError
 from ponder.interpret import evaluate, seed_key, simulate
 from ponder.machine import Machine
-from ponder.strategy import Binding, Potential
 from shuffled import Shuffled, evaluate_shuffled
 from toys import chain, early
 

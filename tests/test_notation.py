@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ponder import notation
+from ponder.binding import Binding, Potential, PotentialSource
 from ponder.blocks import (
     best,
     draw,
@@ -24,14 +25,7 @@ from ponder.blocks.resample import multinomial, residual, stratified
 from ponder.effects import Program
 from ponder.errors import PonderError
 from ponder.notation import parse, register
-from ponder.strategy import (
-    Binding,
-    Pipeline,
-    Potential,
-    PotentialSource,
-    Source,
-    StageError,
-)
+from ponder.strategy import Pipeline, Source, StageError
 from toys import chain, coins
 
 POTENTIALS = {

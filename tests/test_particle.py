@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ponder.binding import Binding
 from ponder.blocks import draw, smc, weigh
 from ponder.dist import Bernoulli, Categorical
 from ponder.effects import (
@@ -22,7 +23,6 @@ from ponder.effects import (
 from ponder.errors import PonderError
 from ponder.interpret import evaluate, simulate
 from ponder.particle import Particle
-from ponder.strategy import Binding
 from toys import NEG_INF, asserting, chain, repeated
 
 

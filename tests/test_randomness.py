@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ponder.binding import Binding, Potential
 from ponder.blocks import best, draw, resample, smc, systematic, vote, weigh
 from ponder.dist import (
     Bernoulli,
@@ -26,7 +27,7 @@ from ponder.effects import Effects, Program
 from ponder.interpret import Simulation, evaluate, seed_key
 from ponder.machine import Machine, Task
 from ponder.measure import Population, Posterior
-from ponder.strategy import Binding, Pipeline, Potential
+from ponder.strategy import Pipeline
 from shuffled import evaluate_shuffled
 from toys import PROGRAMS, early, repeated, steps, whole, writer
 

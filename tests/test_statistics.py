@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from exact import population_of
+from ponder.binding import Binding, Potential
 from ponder.blocks import draw, multinomial, resample, smc, vote, weigh
 from ponder.interpret import evaluate
 from ponder.lm.protocol import Completion, Tokens
@@ -27,7 +28,6 @@ from ponder.measure import (
     normalise,
     share_error,
 )
-from ponder.strategy import Binding, Potential
 from toys import NEG_INF, chain, early, steps, writer
 
 FALSE_ALARM = 1e-9

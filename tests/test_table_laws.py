@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from exact import assert_same, measure
+from ponder.binding import Potential
 from ponder.blocks import draw, propose, smc, weigh
 from ponder.dist import Dist
 from ponder.interpret import enumerate_measure
 from ponder.lm.protocol import Completion, NextToken, SamplingLaw
-from ponder.strategy import Potential
 from toys import steps, whole, writer
 
 LAWS = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ponder.binding import Binding
 from ponder.blocks import multinomial, residual, smc, stratified, systematic
 from ponder.blocks.resample import Resampler
 from ponder.dist import Bernoulli, Categorical
@@ -25,7 +26,6 @@ from ponder.lm.protocol import Completion, Tokens
 from ponder.lm.sampling_law import SamplingLaw
 from ponder.lm.table import TableLM
 from ponder.measure import Population
-from ponder.strategy import Binding
 
 Bits = tuple[bool, ...]
 NEG_INF = -math.inf

@@ -36,7 +36,8 @@ _HOME = {
     "ponder.question": "Question",
     "ponder.recipes": "best_of_n cot direct judge particle_filter self_consistency steps "
     "weighted_vote",
-    "ponder.strategy": "Pipeline Potential",
+    "ponder.binding": "Potential",
+    "ponder.strategy": "Pipeline",
     "ponder.trace": "Trace",
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names.split()}

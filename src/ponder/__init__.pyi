@@ -6,6 +6,7 @@ from ponder.api import infer as infer
 from ponder.api import load as load
 from ponder.api import run as run
 from ponder.bank import Bank as Bank
+from ponder.binding import Potential as Potential
 from ponder.blocks import best as best
 from ponder.blocks import draw as draw
 from ponder.blocks import multinomial as multinomial
@@ -62,7 +63,6 @@ from ponder.recipes import self_consistency as self_consistency
 from ponder.recipes import steps as steps
 from ponder.recipes import weighted_vote as weighted_vote
 from ponder.strategy import Pipeline as Pipeline
-from ponder.strategy import Potential as Potential
 from ponder.trace import Trace as Trace
 
 __version__: str

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ponder.bank import Bank
+from ponder.binding import Binding
 from ponder.blocks import draw, vote
 from ponder.errors import PonderError
 from ponder.law import Law
@@ -17,7 +18,7 @@ from ponder.measure import Posterior
 from ponder.notation import parse
 from ponder.question import Question
 from ponder.runtime import Outcome, Runtime
-from ponder.strategy import Binding, Pipeline, Source
+from ponder.strategy import Pipeline, Source
 from ponder.verify.answers import display
 
 RAW = "model posterior"

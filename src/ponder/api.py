@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 from ponder import defaults
 from ponder.answering import Answer, Session, as_strategy
 from ponder.bank import Bank
+from ponder.binding import Binding
 from ponder.effects import Program
 from ponder.ledger import Budget
 from ponder.lm.protocol import LanguageModel
 from ponder.question import Question, make_question
 from ponder.running import Summary, answer_file
 from ponder.runtime import Runtime
-from ponder.strategy import Binding, Pipeline, Source
+from ponder.strategy import Pipeline, Source
 
 X = TypeVar("X")
 Strategy = str | Pipeline | Source

@@ -11,8 +11,9 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from ponder.binding import Potential, given
 from ponder.errors import PonderError
-from ponder.strategy import Block, Pipeline, Potential, Source, given
+from ponder.strategy import Block, Pipeline, Source
 
 NAMES: dict[str, Any] = {}
 LARGEST = 10**9

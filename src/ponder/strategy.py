@@ -7,13 +7,15 @@ when it is composed; it becomes a program when it is bound to a question, a mode
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from ponder.effects import Effects, Program, as_log_weight
+from ponder.binding import Binding, PotentialSource
+from ponder.effects import Effects, Program
 from ponder.errors import PonderError
 from ponder.law import Law
+from ponder.meaning import Atom
 from ponder.measure import Population, Posterior
 
 Stage = Literal["program", "population", "posterior"]
@@ -21,76 +23,6 @@ Stage = Literal["program", "population", "posterior"]
 
 class StageError(PonderError, TypeError):
     """Blocks composed in an order that has no meaning."""
-
-
-@dataclass(frozen=True)
-class Potential:
-    """A log-weight on values: ``complete`` on a finished value, ``prefix`` on what was sampled.
-
-    Both return nats, or a program of nats (a judge asks a model). ``prefix`` takes the tuple of
-    values sampled so far; as a twist it steers and never changes the target. None: no twist.
-    """
-
-    name: str
-    complete: Callable[[Any], float | Program[float]]
-    prefix: Callable[[tuple[Any, ...]], float | Program[float]] | None = None
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-@dataclass(frozen=True)
-class PotentialSource:
-    """A potential that needs the question or the model: built when the strategy is bound."""
-
-    name: str
-    build: Callable[[Binding], Potential] = field(compare=False)
-    reads_trace: bool = False
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-def given(name: str, potential: Potential) -> PotentialSource:
-    """A potential known already, under a name of the notation."""
-    return PotentialSource(name, lambda binding: potential)
-
-
-AnyPotential = Potential | PotentialSource | Callable[[Any], float]
-
-
-@dataclass(frozen=True)
-class Binding:
-    """What a strategy text is a function of: question, model and potentials by name."""
-
-    question: Any = None
-    model: Any = None
-    potentials: Mapping[str, Potential] = field(default_factory=dict)
-    keep_state: bool = False
-
-    def potential(self, reference: AnyPotential) -> Potential:
-        """The potential that ``reference`` names here."""
-        if isinstance(reference, PotentialSource):
-            replaced = self.potentials.get(reference.name)
-            return replaced if replaced is not None else reference.build(self)
-        return as_potential(reference)
-
-
-def as_potential(reference: Potential | Callable[[Any], float]) -> Potential:
-    """A plain function of the value, as a potential without twist."""
-    if isinstance(reference, Potential):
-        return reference
-    return Potential(getattr(reference, "__name__", "potential"), reference)
-
-
-def evaluate_potential(potential: Potential, value: Any) -> Program[float]:
-    """The program that answers the log-weight of a finished value."""
-
-    def run() -> Effects[float]:
-        log_weight = yield from as_log_weight(potential.complete(value))
-        return log_weight
-
-    return Program(run, potential.name)
 
 
 @dataclass(frozen=True)
@@ -102,6 +34,14 @@ class Block:
     def law(self, incoming: Law) -> Law:
         """The law of what comes out, given the law of what comes in."""
         raise NotImplementedError
+
+    def meaning(self, measure: Sequence[Atom], binding: Binding) -> Sequence[Atom]:
+        """What the block does to the target, written down as arithmetic on a finite measure.
+
+        This is the specification against which ``ponder check`` holds the code. The target is
+        kept unless a block says otherwise.
+        """
+        return measure
 
     def __ror__(self, program: Program[Any]) -> Pipeline:
         if not isinstance(program, Program):
@@ -130,6 +70,20 @@ class Move(Block):
     """Population -> Program[Population]."""
 
     def move(self, population: Population[Any], binding: Binding) -> Program[Population[Any]]:
+        raise NotImplementedError
+
+
+class Repeat(Block):
+    """Program[Population] -> Program[Population]: works on whole runs of the strategy so far."""
+
+    def repeat(self, runs: Program[Population[Any]]) -> Program[Population[Any]]:
+        raise NotImplementedError
+
+
+class Collapse(Block):
+    """Program[Population] -> Program[X]: the strategy so far becomes a program again."""
+
+    def collapse(self, runs: Program[Population[Any]]) -> Program[Any]:
         raise NotImplementedError
 
 
@@ -243,20 +197,12 @@ class Pipeline:
         laws = self._laws()
 
         def run() -> Effects[Any]:
-            value: Any = self.source.bind(binding)
+            program = self.source.bind(binding)
             stage: Stage = "program"
-            for block, law in zip(self.blocks, laws, strict=False):
-                after = next_stage(stage, block, self)
-                if stage == "program" and isinstance(block, Transform):
-                    value = block.transform(value, binding)
-                elif isinstance(block, Infer):
-                    value = yield from block.infer(value, block.law(law))
-                elif isinstance(block, Move):
-                    value = yield from block.move(value, binding)
-                elif isinstance(block, Decide):
-                    value = yield from block.decide(value, binding)
-                stage = after
-            return (yield from value) if stage == "program" else value
+            for block, law in zip(self.blocks, laws[1:], strict=True):
+                program = applied(block, stage, program, law, binding)
+                stage = next_stage(stage, block, self)
+            return (yield from program)
 
         return Program(run, repr(self))
 
@@ -264,6 +210,29 @@ class Pipeline:
         """Whether a model will read on where a trace ended, so that its state is worth keeping."""
         values = [getattr(b, f.name) for b in self.blocks for f in dataclasses.fields(b)]
         return any(isinstance(v, PotentialSource) and v.reads_trace for v in values)
+
+
+def applied(
+    block: Block, stage: Stage, program: Program[Any], law: Law, binding: Binding
+) -> Program[Any]:
+    """The program after ``block`` at this stage; ``law`` is the one it then has."""
+    if stage == "program" and isinstance(block, Transform):
+        return block.transform(program, binding)
+    if isinstance(block, Infer):
+        return block.infer(program, law)
+    if isinstance(block, Repeat):
+        return block.repeat(program)
+    if isinstance(block, Collapse):
+        return block.collapse(program)
+
+    def run() -> Effects[Any]:
+        population = yield from program
+        if isinstance(block, Move):
+            return (yield from block.move(population, binding))
+        assert isinstance(block, Decide)
+        return (yield from block.decide(population, binding))
+
+    return Program(run, program.name)
 
 
 def next_stage(stage: Stage, block: Block, whole: Pipeline) -> Stage:
@@ -275,8 +244,10 @@ def next_stage(stage: Stage, block: Block, whole: Pipeline) -> Stage:
             return "population"
         remedy = f"{block!r} works on a population; put an inference block such as draw(8) before"
     elif stage == "population":
-        if isinstance(block, Move):
+        if isinstance(block, Move | Repeat):
             return "population"
+        if isinstance(block, Collapse):
+            return "program"
         if isinstance(block, Decide):
             return "posterior"
         remedy = f"{block!r} works on a program; put it before the inference block"

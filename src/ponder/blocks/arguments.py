@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ponder.binding import AnyPotential, Potential, PotentialSource
 from ponder.errors import PonderError
-from ponder.strategy import AnyPotential, Block, Potential, PotentialSource, Source
+from ponder.strategy import Block, Source
 
 MOST = 100_000  # a trace takes kilobytes; more at once would fill the memory before any ends
 

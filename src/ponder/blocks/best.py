@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ponder.binding import AnyPotential, Binding
 from ponder.blocks.arguments import check_potential
 from ponder.blocks.vote import choose, posterior_of, with_answer
 from ponder.blocks.weigh import log_weight_of, potentials_of
 from ponder.effects import Effects, Program
 from ponder.law import Law, heuristic
 from ponder.measure import Abstain, Population, Posterior, answer_of
-from ponder.strategy import AnyPotential, Binding, Decide
+from ponder.strategy import Decide
 
 
 @dataclass(frozen=True, repr=False)

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ponder.binding import Binding
 from ponder.blocks.rewrite import rewritten
 from ponder.dist import NEG_INF, Dist
 from ponder.effects import Effect, Effects, Factor, Program, Sample
 from ponder.law import Law
-from ponder.strategy import Binding, Transform
+from ponder.strategy import Transform
 
 Proposal = Callable[[str | None, Dist[Any]], Dist[Any] | None]
 

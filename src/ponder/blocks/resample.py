@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ponder.binding import Binding
 from ponder.blocks.arguments import check_count, check_resampler
 from ponder.dist import NEG_INF, Categorical, Independent, Stream
 from ponder.effects import Effects, Program, Sample
 from ponder.law import Law, resampled
 from ponder.measure import Floats, Population
-from ponder.strategy import Binding, Move
+from ponder.strategy import Move
 
 # A resampler takes normalised weights (N,) and a number n, and samples n ancestors: every one
 # with E[#{j: a_j = i}] = n W_i. It is a program, so that any interpreter can follow it.

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from ponder.binding import Binding
 from ponder.blocks.rewrite import rewritten
 from ponder.dist import NEG_INF
 from ponder.effects import Effect, Effects, Factor, Program, Twist, as_log_weight
 from ponder.errors import PonderError
 from ponder.law import Law
-from ponder.strategy import Binding, Transform
+from ponder.strategy import Transform
 
 
 @dataclass(frozen=True, repr=False)

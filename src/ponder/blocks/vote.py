@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ponder.binding import Binding
 from ponder.dist import Categorical
 from ponder.effects import Effects, Program, Sample
 from ponder.law import Law, voted
 from ponder.measure import Population, Posterior, tally
-from ponder.strategy import Binding, Decide
+from ponder.strategy import Decide
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ponder.binding import AnyPotential, Binding, Potential, evaluate_potential
 from ponder.blocks.arguments import check_potential
 from ponder.dist import NEG_INF
 from ponder.effects import (
@@ -25,14 +26,7 @@ from ponder.effects import (
 from ponder.law import Law, stated, weighted_by
 from ponder.measure import Population
 from ponder.particle import Particle
-from ponder.strategy import (
-    AnyPotential,
-    Binding,
-    Move,
-    Potential,
-    Transform,
-    evaluate_potential,
-)
+from ponder.strategy import Move, Transform
 from ponder.trace import Trace
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ponder.binding import AnyPotential
 from ponder.blocks import best, draw, smc, vote, weigh
 from ponder.recipes.replies import cot
 from ponder.recipes.steps import steps
-from ponder.strategy import AnyPotential, Pipeline, Source
+from ponder.strategy import Pipeline, Source
 from ponder.verify.judge import judge
 
 

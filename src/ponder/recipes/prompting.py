@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import Any
 
+from ponder.binding import Binding
 from ponder.lm.protocol import Message, Tokens
 from ponder.question import Question
-from ponder.strategy import Binding
 from ponder.verify.answers import parse_answer
 
 _WANTED = {

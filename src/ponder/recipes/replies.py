@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ponder.binding import Binding
 from ponder.effects import Effects, Program, Sample
 from ponder.errors import PonderError
 from ponder.lm.protocol import Completion
 from ponder.lm.sampling_law import SamplingLaw
 from ponder.question import Question
 from ponder.recipes.prompting import Reply, prompt_of, reply_of, wanted
-from ponder.strategy import Binding, Source
+from ponder.strategy import Source
 
 SETTINGS = ("temperature", "top_k", "top_p", "min_p", "max_tokens")
 

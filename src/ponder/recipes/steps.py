@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ponder.binding import Binding
 from ponder.effects import Effects, Program, Sample
 from ponder.errors import PonderError
 from ponder.lm.protocol import Completion
 from ponder.lm.sampling_law import SamplingLaw
 from ponder.recipes.prompting import Reply, prompt_of, reply_of
 from ponder.recipes.replies import SETTINGS, cot_instruction, sampling_law
-from ponder.strategy import Binding, Source
+from ponder.strategy import Source
 
 
 def _build(

@@ -11,10 +11,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ponder.binding import Binding, Potential, PotentialSource
 from ponder.dist import NEG_INF
 from ponder.effects import Effects, Program, Sample
 from ponder.lm.protocol import Draw, OptionLogProbs, Tokens
-from ponder.strategy import Binding, Potential, PotentialSource
 
 FINISHED = "Is the final answer above correct? Reply Yes or No."
 SO_FAR = "Is the reasoning above correct so far? Reply Yes or No."
