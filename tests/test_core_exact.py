@@ -199,8 +199,9 @@ def _tempered_by_hand(p: Program[Any], beta: float) -> list[tuple[Any, float]]:
 
 
 def contrary(name: str | None, dist: Dist[Any]) -> Dist[Any] | None:
-    """Draws the bits the other way round; leaves what is called coin0."""
-    return None if name == "coin0" or not isinstance(dist, Bernoulli) else Bernoulli(1 - dist.p)
+    """Draws the bits the other way round; leaves what is called coin0, and what is certain."""
+    left = name == "coin0" or not isinstance(dist, Bernoulli) or dist.p == 1.0
+    return None if left else Bernoulli(1 - dist.p)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,186 +1,20 @@
-"""Small programs whose measures can be enumerated, one for each thing that may go wrong."""
+"""The toys of ``ponder check``, and finite language models."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from ponder.binding import Binding
-from ponder.blocks import multinomial, residual, smc, stratified, systematic
+from ponder.blocks import multinomial, residual, stratified, systematic
 from ponder.blocks.resample import Resampler
-from ponder.dist import Bernoulli, Categorical
-from ponder.effects import (
-    Done,
-    Effects,
-    Factor,
-    Program,
-    Twist,
-    each,
-    iterate,
-    nested,
-    program,
-    sample,
-    twist,
-)
+from ponder.checking.toys import *  # noqa: F403
+from ponder.dist import Bernoulli
+from ponder.effects import Effects, Factor, each, program, sample
 from ponder.lm.protocol import Completion, Tokens
 from ponder.lm.sampling_law import SamplingLaw
 from ponder.lm.table import TableLM
-from ponder.measure import Population
 
-Bits = tuple[bool, ...]
 NEG_INF = -math.inf
 RESAMPLERS: tuple[Resampler, ...] = (multinomial, stratified, systematic, residual)
-
-
-@program
-def chain(steps: int = 2) -> Effects[Bits]:
-    """A Markov chain with a factor after every draw."""
-    bits: Bits = ()
-    for _ in range(steps):
-        x = yield from sample(Bernoulli(0.7 if bits and bits[-1] else 0.4))
-        yield Factor(math.log(0.8 if x else 0.3))
-        bits = (*bits, x)
-    return bits
-
-
-@program(normalised=True)
-def coins(steps: int = 2) -> Effects[Bits]:
-    """Draws without factors."""
-    bits: Bits = ()
-    for i in range(steps):
-        bits = (*bits, (yield from sample(Bernoulli(0.3 + 0.2 * sum(bits)), f"coin{i}")))
-    return bits
-
-
-@program
-def early() -> Effects[int]:
-    """Finishes after one, two or three draws, each with its own factor."""
-    for count in range(3):
-        more = yield from sample(Bernoulli(0.6), "more")
-        yield Factor(math.log(0.4 if more else 1.7))
-        if not more:
-            return count
-    return 3
-
-
-@program
-def misled() -> Effects[Bits]:
-    """Twists that are wrong on purpose; the target has only the last factor."""
-    x = yield from sample(Bernoulli(0.5))
-    yield Twist(lambda: 2.0 if x else -1.0)
-    y = yield from sample(Bernoulli(0.2 if x else 0.6))
-    yield Twist(lambda: -3.0 if y else 0.5)
-    z = yield from sample(Bernoulli(0.5))
-    yield Factor(math.log(0.9 if z == x else 0.2))
-    yield Twist(lambda: 4.0)
-    return x, y, z
-
-
-@program
-def whimsical() -> Effects[Bits]:
-    """A twist that is itself random, with factors of its own, as a judge's is."""
-
-    @program
-    def judge(x: bool) -> Effects[float]:
-        mood = yield from sample(Bernoulli(0.3), "mood")
-        yield Factor(math.log(3.0 if mood else 0.5))
-        return 1.5 if mood == x else -0.5
-
-    x = yield from sample(Bernoulli(0.4))
-    yield from twist(lambda: judge(x))
-    y = yield from sample(Bernoulli(0.7))
-    return x, y
-
-
-@program
-def mortal() -> Effects[Bits]:
-    """Some of its branches have weight zero."""
-    x = yield from sample(Bernoulli(0.5))
-    yield Factor(NEG_INF if not x else math.log(0.7))
-    y = yield from sample(Bernoulli(0.4))
-    yield Factor(math.log(0.5) if y else 0.0)
-    z = yield from sample(Bernoulli(0.3))
-    yield Factor(NEG_INF if z and y else 0.0)
-    return x, y, z
-
-
-@program
-def asserting() -> Effects[Bits]:
-    """A twist of -inf that is true: without the first bit the end has weight zero."""
-    x = yield from sample(Bernoulli(0.6))
-    yield Twist(lambda: 0.4 if x else NEG_INF)
-    y = yield from sample(Bernoulli(0.5))
-    yield Factor(math.log(0.9 if y else 0.3) if x else NEG_INF)
-    return x, y
-
-
-@program
-def doomed() -> Effects[bool]:
-    """Has no mass at all."""
-    x = yield from sample(Bernoulli(0.5))
-    yield Factor(NEG_INF)
-    return x
-
-
-@program
-def spread() -> Effects[tuple[Any, ...]]:
-    """Sub-programs that run together, their factors included, and a draw that depends on them."""
-    a = yield from each([chain(1), coins(1)])
-    yield Factor(math.log(0.5 if a[0] == a[1] else 1.2))
-    y = yield from sample(Bernoulli(0.3 if a[0][0] else 0.8))
-    b = yield from each([chain(1)], ["last"])
-    return *a, y, *b
-
-
-@program
-def opaque() -> Effects[tuple[Bits, bool]]:
-    """A nested program: one opaque choice, randomly weighted."""
-    bits = yield from nested(chain(1))
-    y = yield from sample(Bernoulli(0.7 if bits[0] else 0.1))
-    yield Factor(math.log(0.6 if y else 0.9))
-    return bits, y
-
-
-def walk(bits: Bits = ()) -> Program[Any]:
-    """One step of a walk that stops at two heads or after three steps."""
-
-    @program
-    def step() -> Effects[Bits | Done[Bits]]:
-        x = yield from sample(Bernoulli(0.5 + 0.1 * len(bits)))
-        yield Factor(math.log(0.7 if x else 0.4))
-        after = (*bits, x)
-        return Done(after) if sum(after) == 2 or len(after) == 3 else after
-
-    return step()
-
-
-@program
-def inlined() -> Effects[tuple[str, Bits, Bits]]:
-    """Sub-programs by ``yield from``, one of which could restart by itself."""
-    bits = yield from chain(1)
-    walked = yield from iterate(walk, (True,))
-    return "inlined", bits, walked
-
-
-@program
-def inception() -> Effects[Bits]:
-    """SMC inside a program: its evidence is a factor, one of its particles goes on."""
-
-    @program
-    def inner() -> Effects[bool]:
-        x = yield from sample(Bernoulli(0.4))
-        yield Factor(math.log(0.8 if x else 0.3))
-        yield from sample(Bernoulli(1.0))
-        return x
-
-    population: Population[bool] = yield from (inner() | smc(2, ess=1.0)).bind(Binding())
-    yield Factor(population.log_evidence)
-    chosen = yield from sample(Categorical(population.weights.tolist()))
-    x = population.traces[chosen].value
-    assert x is not None
-    y = yield from sample(Bernoulli(0.7 if x else 0.4))
-    yield Factor(math.log(0.8 if y else 0.3))
-    return x, y
 
 
 @program
@@ -198,22 +32,6 @@ def repeated() -> Effects[tuple[bool, ...]]:
 def named() -> Effects[bool]:
     yield from sample(Bernoulli(0.5), "bit")
     return (yield from sample(Bernoulli(0.5), "bit"))
-
-
-PROGRAMS: dict[str, Program[Any]] = {
-    "chain": chain(),
-    "coins": coins(),
-    "early": early(),
-    "misled": misled(),
-    "whimsical": whimsical(),
-    "mortal": mortal(),
-    "asserting": asserting(),
-    "doomed": doomed(),
-    "spread": spread(),
-    "opaque": opaque(),
-    "iterated": iterate(walk, ()),
-    "inlined": inlined(),
-}
 
 
 def writer(context: int = 3) -> TableLM:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ponder.effects import Effects, Program, as_log_weight
+from ponder.effects import Effects, Program, as_log_weight, nested
+from ponder.errors import PonderError
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,28 @@ AnyPotential = Potential | PotentialSource | Callable[[Any], float]
 
 @dataclass(frozen=True)
 class Binding:
-    """What a strategy text is a function of: question, model and potentials by name."""
+    """What a strategy text is a function of: question, model, potentials and drafts by name.
+
+    ``drafts`` are the small language models that a ``speculate`` may name.
+    """
 
     question: Any = None
     model: Any = None
     potentials: Mapping[str, Potential] = field(default_factory=dict)
     keep_state: bool = False
+    drafts: Mapping[str, Any] = field(default_factory=dict)
+
+    def draft(self, reference: Any) -> Any:
+        """The draft model that ``reference`` names here, or itself if it is not a name."""
+        if not isinstance(reference, str):
+            return reference
+        if reference not in self.drafts:
+            known = ", ".join(map(repr, sorted(self.drafts))) or "none"
+            raise PonderError(
+                f"there is no draft model {reference!r} (known: {known}); load one and bind it: "
+                f"Binding(drafts={{{reference!r}: model}})"
+            )
+        return self.drafts[reference]
 
     def potential(self, reference: AnyPotential) -> Potential:
         """The potential that ``reference`` names here."""
@@ -70,10 +87,18 @@ def as_potential(reference: Potential | Callable[[Any], float]) -> Potential:
 
 
 def evaluate_potential(potential: Potential, value: Any) -> Program[float]:
-    """The program that answers the log-weight of a finished value."""
+    """The program that answers the log-weight of a finished value.
+
+    A potential that is itself a program is one nested choice, named after it: whatever it asks or
+    draws, it is a random weight.
+    """
+    name = f"weigh {potential.name}".replace("#", "").replace("/", "")
 
     def run() -> Effects[float]:
-        log_weight = yield from as_log_weight(potential.complete(value))
+        said = potential.complete(value)
+        if isinstance(said, Program):
+            said = yield from nested(said, name)
+        log_weight = yield from as_log_weight(said)
         return log_weight
 
     return Program(run, potential.name)

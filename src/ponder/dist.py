@@ -13,9 +13,13 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import accumulate, product
 from statistics import NormalDist
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from ponder.errors import PonderError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 X_co = TypeVar("X_co", covariant=True)
 NEG_INF = -math.inf
@@ -39,6 +43,25 @@ class Stream:
         digest = blake2b(self.count.to_bytes(8, "little"), key=self.key, digest_size=8).digest()
         self.count += 1
         return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
+
+    def uniforms(self, shape: int | tuple[int, ...]) -> NDArray[np.float64]:
+        """Uniforms in [0, 1) of this shape, from Philox keyed by the hash; counts as one."""
+        return self._generator().random(shape)
+
+    def normals(self, shape: int | tuple[int, ...]) -> NDArray[np.float64]:
+        """Standard normals of this shape, from Philox keyed by the hash; counts as one.
+
+        The same bytes as long as NumPy keeps its algorithm, which it may improve (NEP 19).
+        """
+        return self._generator().standard_normal(shape)
+
+    def _generator(self) -> np.random.Generator:
+        from numpy.random import Generator, Philox
+
+        # Another digest size is another hash: no array repeats the bits of a single uniform.
+        digest = blake2b(self.count.to_bytes(8, "little"), key=self.key, digest_size=16).digest()
+        self.count += 1
+        return Generator(Philox(key=int.from_bytes(digest, "little")))
 
 
 def derive(key: bytes, part: str) -> bytes:
@@ -229,3 +252,51 @@ class SciPy:
 
     def support(self) -> None:
         return None
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A draw from one of ``parts``, chosen with probability proportional to ``weights``.
+
+    Raises PonderError unless there is one finite weight >= 0 for each part, with a positive sum.
+    """
+
+    parts: tuple[Dist[Any], ...]
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.parts) != len(self.weights):
+            raise PonderError(
+                f"Mixture got {len(self.weights)} weights for {len(self.parts)} parts; give as many"
+            )
+        object.__setattr__(self, "parts", tuple(self.parts))
+        object.__setattr__(self, "weights", Categorical(self.weights).weights)
+
+    def choose(self, stream: Stream) -> Dist[Any]:
+        """The part to draw from."""
+        part: Dist[Any] = self.parts[Categorical(self.weights).draw(stream)]
+        return part
+
+    def draw(self, stream: Stream) -> Any:
+        return self.choose(stream).draw(stream)
+
+    def log_prob(self, value: Any) -> float:
+        pairs = zip(self.parts, self.weights, strict=True)
+        return _log_sum([math.log(w) + part.log_prob(value) for part, w in pairs if w > 0])
+
+    def support(self) -> Sequence[tuple[Any, float]] | None:
+        """What several parts list is listed once."""
+        terms: dict[Any, list[float]] = {}
+        for part, weight in zip(self.parts, self.weights, strict=True):
+            listed = part.support() if weight > 0 else ()
+            if listed is None:
+                return None
+            for value, log_prob in listed:
+                terms.setdefault(value, []).append(math.log(weight) + log_prob)
+        return [(value, _log_sum(logs)) for value, logs in terms.items()]
+
+
+def _log_sum(logs: Sequence[float]) -> float:
+    """log(sum(exp(logs)))."""
+    top = max(logs)
+    return top if top == NEG_INF else top + math.log(math.fsum(math.exp(x - top) for x in logs))

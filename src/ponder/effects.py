@@ -70,6 +70,7 @@ class Nested:
     """Run a program whose randomness is one opaque, randomly weighted choice of the caller."""
 
     program: Program[Any]
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +126,9 @@ def each(programs: Sequence[Program[X]], names: Sequence[str] | None = None) -> 
     return values
 
 
-def nested(program: Program[X]) -> Effects[X]:
+def nested(program: Program[X], name: str | None = None) -> Effects[X]:
     """``x = yield from nested(program)``: see :class:`Nested`."""
-    value: X = yield Nested(program)
+    value: X = yield Nested(program, name)
     return value
 
 

@@ -140,7 +140,8 @@ class Machine:
             self._spawn(task, effect, stack)
             return None, None
         elif kind is Nested:
-            self._spawn(task, Each([effect.program]), stack)
+            names = None if effect.name is None else [effect.name]
+            self._spawn(task, Each([effect.program], names), stack)
             task.results = [PENDING]
             return None, None
         elif kind is Tell:

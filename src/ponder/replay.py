@@ -60,7 +60,7 @@ class Replay:
             pairs = zip(effect.programs, self.addresses.each(effect), strict=True)
             return [self._whole(p, f"{self.prefix}{part}/") for p, part in pairs]
         if isinstance(effect, Nested):
-            self.addresses.next(None)
+            self.addresses.next(effect.name)
             choice = self._next(f"a nested program {effect.program.name}")
             if choice.dist is not None:
                 raise self._refusal(f"{choice.address} was a sample before, now a nested program")

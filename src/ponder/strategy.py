@@ -30,6 +30,9 @@ class Block:
     """One step of a strategy. Subclasses are frozen dataclasses; their fields are its arguments."""
 
     notation: ClassVar[str] = ""
+    # Fields that say how much to run; an exact check makes them as small as it must.
+    sizes: ClassVar[tuple[str, ...]] = ("n",)
+    least: ClassVar[int] = 1
 
     def law(self, incoming: Law) -> Law:
         """The law of what comes out, given the law of what comes in."""
@@ -112,7 +115,7 @@ class Source:
     """The head of a strategy: builds the program once the question and the model are known.
 
     Calling it with keyword arguments gives the source with those settings; ``check`` is called
-    with them and raises if they make no sense.
+    with them and raises if they make no sense. ``fixed``: it ignores question and model.
     """
 
     name: str
@@ -121,11 +124,12 @@ class Source:
     settings: tuple[tuple[str, Any], ...] = ()
     allowed: tuple[str, ...] = ()
     check: Callable[..., Any] | None = field(default=None, compare=False)
+    fixed: bool = False
 
     @classmethod
     def of(cls, program: Program[Any]) -> Source:
         """A source that ignores question and model: an ordinary program."""
-        return cls(program.name, lambda binding: program, program.normalised)
+        return cls(program.name, lambda binding: program, program.normalised, fixed=True)
 
     def __call__(self, **settings: Any) -> Source:
         for key in settings:

@@ -40,7 +40,10 @@ class Best(Decide):
                 if weighs and not isinstance(answer_of(trace), Abstain)
             ]
             scored = yield from potentials_of(binding.potential(self.potential), ranked)
-            scores = [None if p.status == "unfinished" else log_weight_of(p) for p in scored]
+            scores = [
+                None if p.status == "unfinished" else log_weight_of(p)
+                for p in (scored[id(trace)] for trace in ranked)
+            ]
             known = [s for s in scores if s is not None]
             tied = [t for t, s in zip(ranked, scores, strict=True) if known and s == max(known)]
             winner = yield from choose(tied)

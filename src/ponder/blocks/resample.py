@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,7 +31,7 @@ def multinomial(weights: Floats, n: int) -> Effects[list[int]]:
 
 def stratified(weights: Floats, n: int) -> Effects[list[int]]:
     """One ancestor from each n-th of the cumulative weight (Kitagawa 1996)."""
-    edges = _edges(weights)
+    edges = _edges(weights).tolist()
     strata = []
     for j in range(n):
         low, high = j / n, (j + 1) / n
@@ -62,10 +62,12 @@ def residual(weights: Floats, n: int) -> Effects[list[int]]:
     return ancestors
 
 
-def _edges(weights: Floats | Sequence[float]) -> list[float]:
-    """Cumulative weights from 0 to exactly 1."""
-    edges = [0.0, *accumulate(float(w) for w in weights)]
-    return [min(e / edges[-1], 1.0) for e in edges[:-1]] + [1.0]
+def _edges(weights: Floats | Sequence[float]) -> Floats:
+    """Cumulative weights from 0 to exactly 1, shape (N + 1,)."""
+    edges = np.zeros(len(weights) + 1)
+    np.cumsum(weights, out=edges[1:])
+    edges /= edges[-1]
+    return edges
 
 
 @dataclass(frozen=True)
@@ -74,21 +76,21 @@ class Systematic:
 
     weights: tuple[float, ...]
     n: int
-    _edges: tuple[float, ...] = field(init=False, repr=False, compare=False)
+    _edges: Floats = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_edges", tuple(_edges(self.weights)))
+        object.__setattr__(self, "_edges", _edges(self.weights))
 
     def _ancestors(self, u: float) -> tuple[int, ...]:
         positions = (np.arange(self.n) + u) / self.n
-        found = np.searchsorted(np.asarray(self._edges), positions, side="right") - 1
+        found = np.searchsorted(self._edges, positions, side="right") - 1
         return tuple(np.minimum(found, len(self.weights) - 1).tolist())
 
     def draw(self, stream: Stream) -> tuple[int, ...]:
         return self._ancestors(stream.uniform())
 
     def support(self) -> Sequence[tuple[tuple[int, ...], float]]:
-        cuts = sorted({0.0, 1.0, *((self.n * e) % 1.0 for e in self._edges)})
+        cuts = sorted({0.0, 1.0, *((self.n * self._edges) % 1.0).tolist()})
         merged: dict[tuple[int, ...], float] = {}
         for low, high in pairwise(cuts):
             outcome = self._ancestors((low + high) / 2)

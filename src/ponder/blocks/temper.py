@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ from ponder.dist import NEG_INF
 from ponder.effects import Effect, Effects, Factor, Program, Twist, as_log_weight
 from ponder.errors import PonderError
 from ponder.law import Law
+from ponder.meaning import Atom
 from ponder.strategy import Transform
 
 
@@ -29,6 +30,10 @@ class Temper(Transform):
     def law(self, incoming: Law) -> Law:
         kind = "weighted" if incoming.kind == "exact" else incoming.kind
         return replace(incoming, kind=kind, target=f"({incoming.target} at power {self.beta})")
+
+    def meaning(self, measure: Sequence[Atom], binding: Binding) -> Sequence[Atom]:
+        alive = (atom for atom in measure if atom.log_potential > NEG_INF)
+        return [replace(atom, log_potential=self.beta * atom.log_potential) for atom in alive]
 
     def transform(self, program: Program[Any], binding: Binding) -> Program[Any]:
         return rewritten(program, lambda effect: _tempered(effect, self.beta), repr(self))

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
-import numpy as np
-
+from ponder.addresses import Addresses
 from ponder.binding import AnyPotential, Binding, Potential, evaluate_potential
 from ponder.blocks.arguments import check_potential
 from ponder.dist import NEG_INF
@@ -24,10 +23,11 @@ from ponder.effects import (
     runs_inline,
 )
 from ponder.law import Law, stated, weighted_by
+from ponder.meaning import Atom, atoms
 from ponder.measure import Population
 from ponder.particle import Particle
 from ponder.strategy import Move, Transform
-from ponder.trace import Trace
+from ponder.trace import Choice, Trace
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,6 +44,17 @@ class Weigh(Transform, Move):
     def law(self, incoming: Law) -> Law:
         return weighted_by(incoming, f"exp({notation_name(self.potential)})")
 
+    def meaning(self, measure: Sequence[Atom], binding: Binding) -> Sequence[Atom]:
+        potential = binding.potential(self.potential)
+        found = []
+        for atom in measure:
+            for score in atoms(evaluate_potential(potential, atom.value)):
+                added = score.value + score.log_potential
+                if added > NEG_INF:
+                    log_prob = atom.log_prob + score.log_prob
+                    found.append(Atom(atom.trace, log_prob, atom.log_potential + added))
+        return found
+
     def transform(self, program: Program[Any], binding: Binding) -> Program[Any]:
         potential = binding.potential(self.potential)
         name = f"{program.name} | {self!r}"
@@ -52,27 +63,30 @@ class Weigh(Transform, Move):
     def move(self, population: Population[Any], binding: Binding) -> Program[Population[Any]]:
         def run() -> Effects[Population[Any]]:
             potential = binding.potential(self.potential)
-            alive = [t for t in population.traces if t.status == "finished"]
-            scored = iter((yield from potentials_of(potential, alive)))
-            traces: list[Trace[Any]] = []
-            added = np.zeros(len(population))
-            for i, trace in enumerate(population.traces):
-                if trace.status == "finished":
-                    score = next(scored)
-                    if score.status == "unfinished":
-                        trace = replace(trace, status="unfinished")
-                    else:
-                        added[i] = log_weight_of(score)
-                traces.append(trace)
-            return replace(
-                population,
-                traces=tuple(traces),
-                log_weights=population.log_weights + added,
-                law=stated(
-                    self.law(population.law),
-                    complete=all(t is p for t, p in zip(traces, population.traces, strict=True)),
-                ),
+            alive = population.weights > 0
+            scored = yield from potentials_of(
+                potential,
+                [
+                    trace
+                    for trace, weighs in zip(population.traces, alive, strict=True)
+                    if weighs and trace.status == "finished"
+                ],
             )
+            targets: dict[int, Program[Any]] = {}
+            traces = []
+            log_weights = population.log_weights.copy()
+            for i, trace in enumerate(population.traces):
+                target = targets.get(id(trace.program))
+                if target is None:
+                    target = self.transform(trace.program, binding)
+                    targets[id(trace.program)] = target
+                score = scored.get(id(trace))
+                if score is not None and score.status != "unfinished":
+                    log_weights[i] += log_weight_of(score)
+                traces.append(_reweighed(trace, target, potential, score))
+            complete = all(score.status != "unfinished" for score in scored.values())
+            law = stated(self.law(population.law), complete=complete)
+            return replace(population, traces=tuple(traces), log_weights=log_weights, law=law)
 
         return Program(run, repr(self))
 
@@ -94,11 +108,37 @@ def log_weight_of(score: Particle[float]) -> float:
 
 def potentials_of(
     potential: Potential, traces: Sequence[Trace[Any]]
-) -> Effects[list[Particle[float]]]:
-    """Evaluate a potential on finished traces, together; answers the finished evaluations."""
-    scored = [Particle(evaluate_potential(potential, trace.value)) for trace in traces]
-    yield Each([p.run() for p in scored])
+) -> Effects[dict[int, Particle[float]]]:
+    """Evaluate a potential on finished traces, together, once each.
+
+    Answers the finished evaluations by the identity of the trace.
+    """
+    scored = {id(t): Particle(evaluate_potential(potential, t.value)) for t in traces}
+    yield Each([p.run() for p in scored.values()])
     return scored
+
+
+def _reweighed(
+    trace: Trace[Any],
+    target: Program[Any],
+    potential: Potential,
+    score: Particle[float] | None,
+) -> Trace[Any]:
+    """The trace as one of the reweighed program, which asks its potential as a nested choice."""
+    if score is None:
+        return replace(trace, program=target)
+    if score.status == "unfinished":
+        return replace(trace, program=target, status="unfinished")
+    log_potential = trace.log_potential + log_weight_of(score)
+    last = trace.last
+    if score.last is not None:
+        addresses = Addresses()
+        for choice in trace.choices:
+            if choice.address.split("#")[0] == score.last.address:
+                addresses.next(score.last.address)
+        address = addresses.next(score.last.address)
+        last = Choice(last, address, None, score.last.value)
+    return replace(trace, program=target, last=last, log_potential=log_potential)
 
 
 def _weighed(
@@ -117,8 +157,7 @@ def _weighed(
         try:
             effect = generator.send(send)
         except StopIteration as stop:
-            log_weight = yield from as_log_weight(potential.complete(stop.value))
-            yield Factor(log_weight)
+            yield Factor((yield from evaluate_potential(potential, stop.value)))
             return stop.value
         if isinstance(effect, Twist):
             inner = Twist(_remembered(effect.thunk))

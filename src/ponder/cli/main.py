@@ -12,6 +12,7 @@ import typer
 
 from ponder.cli import models_command
 from ponder.cli.ask_command import ask
+from ponder.cli.check_command import check
 from ponder.cli.run_command import run
 from ponder.errors import PonderError
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(ask)
 app.command()(run)
+app.command()(check)
 app.add_typer(models_command.app, name="models")
 
 

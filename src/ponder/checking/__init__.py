@@ -1,0 +1,1 @@
+"""What ``ponder check`` does: what methods claim is put to the test."""

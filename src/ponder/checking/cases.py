@@ -1,0 +1,113 @@
+"""What a subject is run on: its strategy, bound to toys of every kind."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ponder.binding import Binding, PotentialSource, given
+from ponder.blocks import draw, smc
+from ponder.checking.toy_models import BINDINGS, graded
+from ponder.checking.toys import PROGRAMS
+from ponder.effects import Program
+from ponder.errors import PonderError
+from ponder.strategy import (
+    Block,
+    Collapse,
+    Decide,
+    Infer,
+    Move,
+    Pipeline,
+    Repeat,
+    Source,
+    Transform,
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A strategy bound to one toy. ``own`` if the program is the user's."""
+
+    toy: str
+    pipeline: Pipeline
+    binding: Binding
+    own: bool = False
+
+    def resized(self, most: int) -> Case:
+        """The same with at most ``most`` particles, runs and so on, and single steps."""
+        blocks = tuple(resized(block, most) for block in self.pipeline.blocks)
+        return dataclasses.replace(self, pipeline=Pipeline(self.pipeline.source, blocks))
+
+
+def resized(block: Block, most: int) -> Block:
+    """The block with its sizes cut down to ``most``; a kernel steps once.
+
+    Resampling is forced, since few particles would hardly ever come to it by themselves.
+    """
+    changed: dict[str, Any] = {}
+    for f in dataclasses.fields(block):
+        value = getattr(block, f.name)
+        if isinstance(value, Block):
+            changed[f.name] = resized(value, most)
+        elif f.name == "ess":
+            changed[f.name] = 1.0
+        elif f.name in block.sizes and isinstance(value, int):
+            changed[f.name] = min(value, 1 if f.name == "steps" else max(most, block.least))
+    return dataclasses.replace(block, **changed)
+
+
+def as_pipeline(subject: Any) -> Pipeline:
+    """The strategy in which a block, a program or a strategy is checked."""
+    if isinstance(subject, Pipeline):
+        blocks = subject.blocks
+        return (
+            subject if subject.stage != "program" else Pipeline(subject.source, (*blocks, draw(2)))
+        )
+    if isinstance(subject, Source):
+        return Pipeline(subject, (draw(2),))
+    if isinstance(subject, Program):
+        return subject | smc(2, ess=1.0)
+    toy = Source.of(PROGRAMS["chain"])
+    if isinstance(subject, Infer):
+        return Pipeline(toy, (subject,))
+    if isinstance(subject, Move | Decide):
+        return Pipeline(toy, (draw(2), subject))
+    if isinstance(subject, Transform):
+        return Pipeline(toy, (subject, draw(2)))
+    if isinstance(subject, Repeat):
+        return Pipeline(toy, (smc(2), subject))
+    if isinstance(subject, Collapse):
+        return Pipeline(toy, (smc(2), subject, draw(1)))
+    raise PonderError(
+        f"cannot check {subject!r}; give a strategy, a program, a block, or a function without "
+        "arguments that returns one"
+    )
+
+
+def cases_of(subject: Any) -> Iterator[Case]:
+    """The strategy on its own program if that is fixed, on toy models, and on toy programs."""
+    pipeline = as_pipeline(subject)
+    source = pipeline.source
+    if source.fixed and source.name not in PROGRAMS:
+        yield Case(source.name, pipeline, Binding(), own=True)
+    if not source.fixed:
+        for name, binding in BINDINGS.items():
+            yield Case(name, pipeline, binding)
+    if isinstance(subject, Program):
+        return
+    blocks = tuple(_on_toys(block) for block in pipeline.blocks)
+    for name, program in PROGRAMS.items():
+        yield Case(name, Pipeline(Source.of(program), blocks), Binding())
+
+
+def _on_toys(block: Block) -> Block:
+    """The block with a potential that scores values of every kind."""
+    reference = getattr(block, "potential", None)
+    if reference is None or not dataclasses.is_dataclass(block):
+        return block
+    name = getattr(reference, "name", getattr(reference, "__name__", "potential"))
+    toy: PotentialSource = given(str(name), graded(str(name)))
+    changed: dict[str, Any] = {"potential": toy}
+    return dataclasses.replace(block, **changed)

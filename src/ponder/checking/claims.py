@@ -1,0 +1,63 @@
+"""What a check found: one line a claim, and what follows from all of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Verdict = Literal["valid", "refuted", "untested", "heuristic", "known"]
+STATUS: dict[Verdict, int] = {"valid": 0, "refuted": 1, "untested": 2, "heuristic": 2, "known": 0}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One claim, how it was tested, and what came out.
+
+    ``estimate`` and ``exact`` are the quantity where the method did worst. ``evidence`` is the
+    largest difference found (enumerated) or the log10 of the e-value (sampled). ``would_find`` is
+    the smallest bias of that quantity that would have been refuted: always, or with probability
+    99%. "known" is a fact that claims nothing.
+    """
+
+    claim: str
+    method: Literal["enumerated", "sampled", "none"]
+    verdict: Verdict
+    toy: str = ""
+    estimate: float | None = None
+    exact: float | None = None
+    evidence: float | None = None
+    would_find: float | None = None
+    runs: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings about one subject. ``verdict`` is the worst of them."""
+
+    subject: str
+    law: str
+    findings: tuple[Finding, ...]
+    seconds: float
+
+    @property
+    def verdict(self) -> Verdict:
+        verdicts = {f.verdict for f in self.findings}
+        order: tuple[Verdict, ...] = ("refuted", "heuristic", "untested", "valid")
+        return next((v for v in order if v in verdicts), "untested")
+
+    @property
+    def status(self) -> int:
+        """0 valid, 1 refuted, 2 could not be tested or makes no claim."""
+        return STATUS[self.verdict]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "subject": self.subject,
+            "law": self.law,
+            "verdict": self.verdict,
+            "status": self.status,
+            "seconds": round(self.seconds, 2),
+            "claims": [asdict(f) for f in self.findings],
+        }

@@ -1,0 +1,116 @@
+"""Exact contracts of blocks that decide: shares, ties, abstentions, and error bounds."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ponder.binding import Binding
+from ponder.checking.claims import Finding
+from ponder.checking.enumerated import TOLERANCE
+from ponder.effects import Program
+from ponder.interpret import enumerate_runs
+from ponder.law import Law
+from ponder.measure import Abstain, Floats, Population, Posterior, answer_of
+from ponder.strategy import Decide
+from ponder.trace import Status, Trace
+
+PLUG_IN = "consistent: shares are the plug-in of the population, abstentions apart"
+TIES = "consistent: the answer is a largest share, ties uniformly"
+
+
+def crafted() -> list[Population[Any]]:
+    """Populations with ties, late minorities, abstentions, dead and unfinished traces."""
+    return [
+        _population("aab"),
+        _population("ab"),
+        _population("abc", [0.2, 0.4, 0.4]),
+        _population("abb", [0.3, 0.1, 0.2]),
+        _population("abba", [0.0, 0.0, 0.0, 0.0]),
+        _population("baa", [0.6, 0.2, 0.2]),
+        _population(["a", None, None, "b"]),
+        _population([None, None]),
+        _population(["a", "b", "b"], [0.5, 0.3, 0.0]),
+        _population(["a", "b", "b"], None, ["finished", "unfinished", "dead"]),
+        _population(["a"], [1e-300]),
+        _population("cacba", [0.25, 0.25, 0.125, 0.125, 0.25]),
+    ]
+
+
+def _population(
+    values: Sequence[str | None],
+    weights: Sequence[float] | None = None,
+    statuses: Sequence[Status] | None = None,
+) -> Population[Any]:
+    program: Program[Any] = Program(lambda: iter(()), "crafted")  # type: ignore[arg-type,return-value]
+    n = len(values)
+    each: Sequence[Status] = statuses or ["finished"] * n
+    traces = tuple(Trace(program, None, v, 0.0, s) for v, s in zip(values, each, strict=True))
+    given = np.full(n, 1 / n) if weights is None else np.asarray(weights, dtype=float)
+    given = np.where([s == "dead" for s in each], 0.0, given)
+    with np.errstate(divide="ignore"):
+        return Population(traces, np.log(given), Law("weighted", "crafted"))
+
+
+def plug_in(population: Population[Any]) -> tuple[dict[Hashable, float], float]:
+    """(share of each answer among what votes, share of the weight that abstains)."""
+    masses: dict[Hashable, float] = defaultdict(float)
+    weights: Floats = np.exp(population.log_weights - population.log_weights.max(initial=-1e300))
+    for trace, weight in zip(population.traces, weights.tolist(), strict=True):
+        answer = answer_of(trace)
+        masses[None if isinstance(answer, Abstain) else answer] += weight
+    silent = masses.pop(None, 0.0)
+    voting = math.fsum(masses.values())
+    shares = {a: m / voting for a, m in masses.items() if m > 0}
+    return shares, silent / (silent + voting) if silent + voting > 0 else 0.0
+
+
+def check_plug_in(
+    block: Decide, populations: Sequence[Population[Any]], binding: Binding
+) -> list[Finding]:
+    """What a consistent decision promises of every single population."""
+    shares_worst = ties_worst = (0.0, 0.0, 0.0)
+    for population in populations:
+        expected, silent = plug_in(population)
+        top = max(expected.values(), default=0.0)
+        first: list[Hashable] = [a for a, s in expected.items() if s >= top * (1 - 1e-12)]
+        law = {answer: 1 / len(first or [None]) for answer in first or [None]}
+        answers: dict[Hashable, float] = defaultdict(float)
+        for posterior, log_prob in enumerate_runs(block.decide(population, binding)):
+            answers[posterior.answer] += math.exp(log_prob)
+            shares_worst = max(shares_worst, _shares_apart(posterior, expected, silent))
+        for answer in {**law, **answers}:
+            said, wanted = answers.get(answer, 0.0), law.get(answer, 0.0)
+            ties_worst = max(ties_worst, (abs(said - wanted), said, wanted))
+    return [
+        _finding(PLUG_IN, shares_worst, len(populations)),
+        _finding(TIES, ties_worst, len(populations)),
+    ]
+
+
+def _shares_apart(
+    posterior: Posterior, expected: dict[Hashable, float], silent: float
+) -> tuple[float, float, float]:
+    given = {s.answer: s.share for s in posterior.shares}
+    pairs = [(given.get(a, 0.0), expected.get(a, 0.0)) for a in {**given, **expected}]
+    pairs.append((posterior.abstaining, silent))
+    return max((abs(a - b), a, b) for a, b in pairs)
+
+
+def _finding(claim: str, apart: tuple[float, float, float], count: int) -> Finding:
+    difference, estimate, exact = apart
+    return Finding(
+        claim,
+        "enumerated",
+        "valid" if difference <= TOLERANCE else "refuted",
+        f"{count} populations",
+        estimate,
+        exact,
+        difference,
+        TOLERANCE,
+        count,
+    )

@@ -1,0 +1,110 @@
+"""Every block, kernel and recipe of ponder, each in a strategy that shows its law."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any
+
+from ponder.blocks import draw, smc
+from ponder.blocks.constrain import constrain
+from ponder.blocks.mh import mh, regenerate
+from ponder.blocks.propose import propose
+from ponder.blocks.speculate import speculate
+from ponder.checking.check import check
+from ponder.checking.claims import Report
+from ponder.checking.identities import IDENTITIES
+from ponder.checking.toy_models import rambling
+from ponder.checking.toys import parametric, smc_squared
+from ponder.dist import Bernoulli, Dist
+from ponder.recipes import cot
+
+TEXTS = {
+    "draw": "cot | draw(4)",
+    "weigh a program": "steps | weigh(reward) | draw(4)",
+    "weigh a population": "cot | draw(4) | weigh(reward)",
+    "temper": "cot | weigh(reward) | temper(0.5) | draw(4)",
+    "resample": "cot | weigh(reward) | draw(4) | resample(3)",
+    "thin": "cot | weigh(reward) | draw(4) | thin(2)",
+    "smc, systematic": "steps | weigh(reward) | smc(4)",
+    "smc, multinomial": "steps | weigh(reward) | smc(4, multinomial)",
+    "smc, stratified": "steps | weigh(reward) | smc(4, stratified)",
+    "smc, residual": "steps | weigh(reward) | smc(4, residual)",
+    "smc, every step": "steps | weigh(reward) | smc(4, ess=1.0)",
+    "steer": "steps | weigh(reward) | steer(3, k=2)",
+    "resample-move, mh": "steps | weigh(reward) | smc(3, move=mh(1))",
+    "resample-move, regenerate": "steps | weigh(reward) | smc(3, move=regenerate(1))",
+    "mh": "cot | weigh(reward) | draw(3) | mh(2)",
+    "mh after weighing": "cot | draw(3) | weigh(reward) | mh(2)",
+    "mh, a block": "steps | weigh(reward) | draw(3) | mh(1, names='x,theta')",
+    "regenerate": "steps | weigh(reward) | draw(3) | regenerate(2)",
+    "particle Gibbs": "steps | weigh(reward) | draw(2) | gibbs(1, n=4)",
+    "particle Gibbs, ancestors": "steps | weigh(reward) | draw(2) | gibbs(1, n=3, ancestors=1)",
+    "particle-independent MH": "steps | weigh(reward) | smc(3) | collapse | draw(2) | mh(2)",
+    "parallel tempering": "cot | weigh(reward) | ladder(0.5) | draw(2) | mh(1) | swap(1)",
+    "pool": "steps | weigh(reward) | smc(2) | pool(3)",
+    "collapse": "steps | weigh(reward) | smc(3) | collapse | draw(2)",
+    "vote": "cot | draw(4) | vote",
+    "best": "cot | draw(4) | best(reward)",
+    "direct": "direct | draw(3)",
+    "self_consistency": "self_consistency(4)",
+    "weighted_vote": "weighted_vote(4)",
+    "best_of_n": "best_of_n(4)",
+    "particle_filter": "particle_filter(4)",
+}
+
+
+def _tilted(name: str | None, dist: Dist[Any]) -> Dist[Any] | None:
+    return Bernoulli(0.4 + 0.2 * dist.p) if isinstance(dist, Bernoulli) else None
+
+
+def _narrow(name: str | None, dist: Dist[Any]) -> Dist[Any] | None:
+    return Bernoulli(1.0) if isinstance(dist, Bernoulli) else None
+
+
+def _even(seen: tuple[Any, ...], value: Any) -> bool:
+    return len(repr(value)) % 2 == 0 or len(seen) > 1
+
+
+OBJECTS: dict[str, Callable[[], Any]] = {
+    "propose": lambda: propose(_tilted),
+    "propose, defensive": lambda: propose(_narrow, defensive=0.2),
+    "constrain": lambda: constrain(_even),
+    "speculate": lambda: cot | speculate(rambling(), 2) | draw(3),
+    "PMMH": lambda: parametric() | draw(2) | mh(2),
+    "SMC squared": lambda: smc_squared() | smc(2, ess=1.0, move=regenerate(1, cut="theta")),
+}
+
+
+def names() -> list[str]:
+    """Everything that is checked."""
+    return [*TEXTS, *OBJECTS, *IDENTITIES]
+
+
+def check_named(name: str, seconds: float, seed: int) -> Report:
+    """One of them."""
+    if name in IDENTITIES:
+        return IDENTITIES[name]()
+    subject = TEXTS[name] if name in TEXTS else OBJECTS[name]()
+    return check(subject, seconds=seconds, seed=seed)
+
+
+def check_all(
+    seconds: float, seed: int, told: Callable[[str], None] = lambda message: None
+) -> Iterator[tuple[str, Report]]:
+    """All reports in order, on all cores."""
+    wanted = names()
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        jobs = {pool.submit(check_named, name, seconds, seed): name for name in wanted}
+        done: dict[str, Report] = {}
+        for job in as_completed(jobs):
+            done[jobs[job]] = job.result()
+            told(f"{len(done)} of {len(wanted)}")
+    return iter([(name, done[name]) for name in wanted])
+
+
+def status_of(reports: Sequence[tuple[str, Report]]) -> int:
+    """1 if anything is refuted, 2 if something that claims a law could not be tested, else 0."""
+    verdicts = {report.verdict for _, report in reports}
+    return 1 if "refuted" in verdicts else 2 if "untested" in verdicts else 0

@@ -1,0 +1,128 @@
+"""Claims that are not about one strategy: equalities of laws, resamplers, bounds."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ponder.blocks import multinomial, residual, stratified, systematic
+from ponder.blocks.bounds import evidence_bounds
+from ponder.blocks.thin import without_replacement
+from ponder.checking.claims import Finding, Report
+from ponder.checking.enumerated import TOLERANCE, worst
+from ponder.checking.toy_models import BINDINGS
+from ponder.checking.toys import chain, early
+from ponder.effects import Effects, Program
+from ponder.interpret import enumerate_measure, enumerate_runs
+from ponder.meaning import atoms
+from ponder.recipes import cot, steps
+
+WEIGHTS = ([0.3, 0.0, 0.1, 0.6, 0.0], [0.25, 0.25, 0.25, 0.25], [0.1, 0.2, 0.7], [1.0])
+
+
+def _report(subject: str, law: str, findings: list[Finding], started: float) -> Report:
+    return Report(subject, law, tuple(findings), time.perf_counter() - started)
+
+
+def _finding(claim: str, apart: tuple[float, float, float], runs: int, toy: str = "") -> Finding:
+    difference, estimate, exact = apart
+    return Finding(
+        claim,
+        "enumerated",
+        "valid" if difference <= TOLERANCE else "refuted",
+        toy,
+        estimate,
+        exact,
+        difference,
+        TOLERANCE,
+        runs,
+    )
+
+
+def resamplers() -> Report:
+    """Every index is copied n W_i times on average, or keeps its weight on average."""
+    started = time.perf_counter()
+    findings = []
+    for resampler in (multinomial, stratified, systematic, residual, without_replacement):
+        apart, runs = (0.0, 0.0, 0.0), 0
+        for given in WEIGHTS:
+            weights = np.array(given)
+            for n in (1, 2, 3):
+                program = _selection(resampler, weights, n)
+                copies: dict[Any, list[float]] = defaultdict(list)
+                for ancestors, log_prob in enumerate_runs(program):
+                    runs += 1
+                    for index, weight in ancestors:
+                        copies[index].append(math.exp(log_prob) * weight)
+                exact = {i: float(w) for i, w in enumerate(weights) if w > 0}
+                apart = max(apart, worst(copies, exact))
+        claim = f"{resampler.__name__}: every index keeps its weight on average"
+        findings.append(_finding(claim, apart, runs))
+    return _report("resamplers", "weighted", findings, started)
+
+
+def _selection(resampler: Any, weights: Any, n: int) -> Program[list[tuple[int, float]]]:
+    def run() -> Effects[list[tuple[int, float]]]:
+        chosen: list[Any] = yield from resampler(weights, n)
+        return [c if isinstance(c, tuple) else (c, 1 / n) for c in chosen]
+
+    return Program(run, resampler.__name__)
+
+
+def steps_is_cot() -> Report:
+    """Drawn in segments or at once, a reply has the same law."""
+    started = time.perf_counter()
+    findings = []
+    for name, binding in BINDINGS.items():
+        laws = []
+        for source in (steps, cot):
+            texts: dict[Any, list[float]] = defaultdict(list)
+            for atom in atoms(source.bind(binding)):
+                texts[atom.value.text].append(atom.mass)
+            laws.append(texts)
+        exact = {text: math.fsum(masses) for text, masses in laws[1].items()}
+        findings.append(_finding("steps has the law of cot", worst(laws[0], exact), 1, name))
+    return _report("steps = cot", "exact", findings, started)
+
+
+def bounds() -> Report:
+    """exp(lower) has mean Z, exp(-upper) mean 1 / Z, and the interval covers log Z."""
+    started = time.perf_counter()
+    findings = []
+    for program in (chain(2), early()):
+        evidence = math.fsum(enumerate_measure(program).values())
+        lower, upper, missed, runs = [], [], [], 0
+        level = 0.5
+        for atom in atoms(program):
+            bounded = evidence_bounds(program, atom.trace, n=2, ess=1.0, level=level)
+            for found, log_prob in enumerate_runs(bounded):
+                runs += 1
+                probability = atom.mass / evidence * math.exp(log_prob)
+                lower.append(probability * math.exp(found.lower))
+                upper.append(probability * math.exp(-found.upper))
+                outside = not found.low <= math.log(evidence) <= found.high
+                missed.append(probability * outside)
+        for claim, terms, exact in (
+            ("weighted: exp(lower) has mean Z", lower, evidence),
+            ("weighted: exp(-upper) has mean 1 / Z", upper, 1 / evidence),
+        ):
+            mean = math.fsum(terms)
+            apart = (abs(mean - exact), mean, exact)
+            findings.append(_finding(claim, apart, runs, program.name))
+        rate = math.fsum(missed)
+        apart = (max(0.0, rate - (1 - level)), rate, 1 - level)
+        claim = f"bounded: log Z is missed at most {1 - level:.0%} of the time"
+        findings.append(_finding(claim, apart, runs, program.name))
+    return _report("evidence_bounds", "bounded", findings, started)
+
+
+IDENTITIES: dict[str, Callable[[], Report]] = {
+    "resamplers": resamplers,
+    "steps = cot": steps_is_cot,
+    "evidence bounds": bounds,
+}

@@ -1,0 +1,126 @@
+"""Exact claims of kernels: the whole transition matrix on the traces of a toy."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse.csgraph import connected_components
+
+from ponder.binding import Binding
+from ponder.blocks.kernel import Kernel
+from ponder.checking.cases import Case
+from ponder.checking.claims import Finding
+from ponder.checking.enumerated import LIMIT, TOLERANCE, key_of
+from ponder.checking.leaves import estimated_leaves
+from ponder.effects import Program
+from ponder.interpret import enumerate_runs
+from ponder.law import Law
+from ponder.meaning import atoms
+from ponder.measure import Floats, Population
+from ponder.strategy import Infer, Transform
+from ponder.trace import Trace
+
+MOST_STATES = 40
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """pi of shape (S,), normalised, and K of shape (S, S), rows summing to 1."""
+
+    pi: Floats
+    transitions: Floats
+
+    @property
+    def invariance(self) -> float:
+        """max |pi K - pi|."""
+        return float(np.abs(self.pi @ self.transitions - self.pi).max(initial=0.0))
+
+    @property
+    def imbalance(self) -> float:
+        """max |pi_i K_ij - pi_j K_ji|."""
+        flow = self.pi[:, None] * self.transitions
+        return float(np.abs(flow - flow.T).max(initial=0.0))
+
+    @property
+    def irreducible(self) -> bool:
+        """Whether every trace can be reached from every other."""
+        count, _ = connected_components(self.transitions > 0, connection="strong")
+        return bool(count <= 1)
+
+
+def matrix_of(kernel: Kernel, program: Program[Any], seconds: float) -> Matrix | None:
+    """The kernel on the traces of positive mass of ``program``; None if that is too large."""
+    index: dict[Any, int] = {}
+    traces: list[Trace[Any]] = []
+    masses: list[float] = []
+    for atom in atoms(program, LIMIT):
+        state = _state(atom.trace)
+        if state not in index:
+            index[state] = len(traces)
+            traces.append(atom.trace)
+            masses.append(0.0)
+        masses[index[state]] += atom.mass
+    if not 0 < len(traces) <= MOST_STATES:
+        return None
+    moves = [_from(kernel, trace) for trace in traces]
+    if sum(estimated_leaves(move, 4)[0] for move in moves) * 5e-4 > seconds:
+        return None
+    matrix = np.zeros((len(traces), len(traces)))
+    for row, move in enumerate(moves):
+        for population, log_prob in enumerate_runs(move, LIMIT):
+            matrix[row, index[_state(population.traces[0])]] += math.exp(log_prob)
+    return Matrix(np.array(masses) / math.fsum(masses), matrix)
+
+
+def _from(kernel: Kernel, trace: Trace[Any]) -> Program[Population[Any]]:
+    population = Population((trace,), np.zeros(1), Law("weighted", "toy"))
+    return kernel.move(population, Binding())
+
+
+def _state(trace: Trace[Any]) -> Any:
+    return tuple((c.address, key_of(c.value)) for c in trace.choices)
+
+
+def check_kernels(case: Case, seconds: float) -> list[Finding]:
+    """Invariance, reversibility and irreducibility of the kernels of a strategy on one toy."""
+    program = case.pipeline.source.bind(case.binding)
+    findings: list[Finding] = []
+    population = False
+    for block in case.pipeline.blocks:
+        population |= isinstance(block, Infer)
+        if isinstance(block, Kernel):
+            matrix = matrix_of(block, program, seconds)
+            if matrix is not None:
+                findings += _findings(block, case.toy, matrix)
+        elif isinstance(block, Transform):
+            program = block.transform(program, case.binding)
+    return findings
+
+
+def _findings(kernel: Kernel, toy: str, matrix: Matrix) -> list[Finding]:
+    size = len(matrix.pi)
+    found = [_finding(f"{kernel!r} keeps its target: pi K = pi", toy, matrix.invariance, size)]
+    if kernel.reversible:
+        claim = f"{kernel!r} is reversible"
+        found.append(_finding(claim, toy, matrix.imbalance, size))
+    reached = 0.0 if matrix.irreducible else 1.0
+    fact = Finding(f"{kernel!r} is irreducible", "enumerated", "known", toy, evidence=reached)
+    return [*found, fact]
+
+
+def _finding(claim: str, toy: str, difference: float, size: int) -> Finding:
+    ok = difference <= TOLERANCE
+    return Finding(
+        claim,
+        "enumerated",
+        "valid" if ok else "refuted",
+        toy,
+        difference,
+        0.0,
+        difference,
+        TOLERANCE,
+        size,
+    )

@@ -1,0 +1,242 @@
+"""Statistical claims: the strategy at its own size, by bounded statistics of known mean."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ponder.blocks.weigh import Weigh
+from ponder.checking.betting import Bet, log_threshold
+from ponder.checking.cases import Case
+from ponder.checking.claims import Finding
+from ponder.checking.enumerated import LIMIT, key_of, specified, undecided
+from ponder.effects import Effects, Program
+from ponder.interpret import enumerate_runs, evaluate
+from ponder.meaning import by_value
+from ponder.measure import Population
+from ponder.particle import Particle
+from ponder.strategy import Collapse, Infer, Transform
+
+HEAVIEST = 3
+ENOUGH = 0.03  # a bias, relative to the value, below which nobody needs to look longer
+Statistic = Callable[[Population[Any]], float]
+
+
+class Wager:
+    """One claim about one toy: a statistic in [0, high], and the bets that its mean is off.
+
+    That the mean is too large is wagered on values capped at ``high``, so that it needs no bound;
+    that it is too small supposes that ``high`` is one.
+    """
+
+    def __init__(
+        self, claim: str, what: str, statistic: Statistic, mean: float, high: float
+    ) -> None:
+        self.claim, self.what, self.statistic, self.mean = claim, what, statistic, mean
+        self.high = max(high, mean)
+        self.above = Bet(mean, high=self.high, side="above")
+        self.below = Bet(mean, high=self.high, side="below")
+        self.count = 0
+        self.total = 0.0
+
+    def observe(self, values: Sequence[float]) -> None:
+        """What came out of some runs."""
+        seen = np.asarray(values, dtype=float)
+        self.count += len(seen)
+        self.total += float(seen.sum())
+        self.above.observe(np.minimum(seen, self.high))
+        self.below.observe(seen)
+
+    @property
+    def log_e(self) -> float:
+        """The larger of the two e-values; each counts as a claim."""
+        return max(self.above.log_e, self.below.log_e)
+
+    def would_find(self, needed: float) -> float | None:
+        """The smallest bias, of either sign, that 99% of such checks would have refuted."""
+        found = [b.detectable(b.count, needed) for b in (self.above, self.below)]
+        known = [f for f in found if f is not None]
+        return max(known) if len(known) == 2 else None
+
+
+@dataclass
+class Sampling:
+    """A case that is run again and again, and what is wagered on it."""
+
+    case: Case
+    program: Program[Population[Any]]
+    wagers: list[Wager]
+    runs: int = 0
+    seconds: float = 0.0
+    unequal: float = field(default=0.0)
+
+    def run(self, seconds: float, seed: int) -> None:
+        """Runs for about this long."""
+        started = time.perf_counter()
+        seen: list[list[float]] = [[] for _ in self.wagers]
+        while time.perf_counter() - started < seconds:
+            population = evaluate(self.program, seed, f"{self.case.toy} {self.runs}")
+            self.runs += 1
+            for values, wager in zip(seen, self.wagers, strict=True):
+                values.append(wager.statistic(population))
+        for values, wager in zip(seen, self.wagers, strict=True):
+            wager.observe(values)
+        self.seconds += time.perf_counter() - started
+
+
+def sampling_of(case: Case) -> Sampling | None:
+    """What can be wagered on a case; None where its target has no mass or no bound is known."""
+    target = {key_of(v): m for v, m in by_value(specified(case)).items()}
+    evidence = math.fsum(target.values())
+    if evidence == 0:
+        return None
+    law = undecided(case.pipeline).law
+    program = undecided(case.pipeline).bind(case.binding)
+    sampling = Sampling(case, program, [])
+    heaviest = sorted(target, key=lambda v: -target[v])[:HEAVIEST]
+    if law.kind == "exact":
+        sampling.wagers = list(_exact(target, evidence, heaviest))
+    high = heaviest_population(case)
+    claim = f"weighted, at its own size: {_after(case)}"
+    sampling.wagers.append(Wager(claim, "evidence", mass_of(None), evidence, high))
+    if len(target) > 1:
+        for value in heaviest:
+            what = f"mass of {value!r}"
+            sampling.wagers.append(Wager(claim, what, mass_of(value), target[value], high))
+    return sampling
+
+
+def mass_of(value: Any) -> Statistic:
+    """The population's mass on a value; None: all of it."""
+
+    def mass(population: Population[Any]) -> float:
+        weights = np.exp(population.log_weights)
+        if value is None:
+            return float(weights.sum())
+        hits = [key_of(t.value) == value for t in population.traces]
+        return float(weights[np.asarray(hits, dtype=bool)].sum())
+
+    return mass
+
+
+def _exact(target: dict[Any, float], evidence: float, heaviest: list[Any]) -> Iterator[Wager]:
+    """Shares of values, and how often two traces agree: that one sees a shared seed."""
+    claim = "exact, at its own size: shares, and agreement of pairs"
+
+    def share_of(value: Any) -> Statistic:
+        return lambda p: sum(key_of(t.value) == value for t in p.traces) / len(p)
+
+    def agreement(population: Population[Any]) -> float:
+        n = len(population)
+        counts: dict[Any, int] = {}
+        for trace in population.traces:
+            counts[key_of(trace.value)] = counts.get(key_of(trace.value), 0) + 1
+        return sum(c * (c - 1) for c in counts.values()) / (n * (n - 1)) if n > 1 else agreed
+
+    agreed = math.fsum((m / evidence) ** 2 for m in target.values())
+    yield Wager(claim, "agreement of pairs", agreement, agreed, 1.0)
+    for value in heaviest:
+        mean = target[value] / evidence
+        yield Wager(claim, f"share of {value!r}", share_of(value), mean, 1.0)
+
+
+def heaviest_population(case: Case) -> float:
+    """A bound on the mass of a population: the product over stages of the largest increments.
+
+    It holds for whatever averages, selects or moves particles; a method that weighs them heavier
+    than this cannot be tested by a bounded statistic, and is reported so.
+    """
+    program = case.pipeline.source.bind(case.binding)
+    bound, population = 1.0, False
+    for block in case.pipeline.blocks:
+        if isinstance(block, Infer) and not population:
+            bound *= math.exp(_most_by_stages(program))
+            population = True
+        elif isinstance(block, Weigh) and population:
+            bound *= math.exp(_most_said(case, block))
+        elif isinstance(block, Transform) and not population:
+            program = block.transform(program, case.binding)
+        elif isinstance(block, Collapse):
+            break
+    return bound * (1 + 1e-9)
+
+
+def _most_by_stages(program: Program[Any]) -> float:
+    """Sum over stages of the largest increment of a particle's log-weight (nats)."""
+
+    def staged() -> Effects[tuple[float, ...]]:
+        particle = Particle(program)
+        seen = []
+        while particle.status == "running":
+            yield from particle.advance(stop=True)
+            seen.append(particle.log_weight)
+        return tuple(seen)
+
+    most: dict[int, float] = {}
+    for path, _ in enumerate_runs(Program(staged, program.name), LIMIT):
+        before = 0.0
+        for stage, now in enumerate(path):
+            if now > -math.inf:
+                most[stage] = max(most.get(stage, 0.0), now - before)
+                before = now
+    return math.fsum(most.values())
+
+
+def _most_said(case: Case, block: Weigh) -> float:
+    base = specified(case)
+    said = block.meaning(base, case.binding)
+    known = {id(a.trace): a.log_potential for a in base}
+    return max((a.log_potential - known[id(a.trace)] for a in said), default=0.0)
+
+
+def _after(case: Case) -> str:
+    return " | ".join(map(repr, undecided(case.pipeline).blocks))
+
+
+def sample_cases(samplings: Sequence[Sampling], seconds: float, seed: int) -> list[Finding]:
+    """Runs all cases in turn until something is refuted, enough is known, or the time is up."""
+    claims = 2 * sum(len(s.wagers) for s in samplings)
+    if not claims:
+        return []
+    needed = log_threshold(claims)
+    deadline = time.perf_counter() + seconds
+    turn = min(0.5, seconds / (4 * len(samplings)))
+    while time.perf_counter() < deadline:
+        for sampling in samplings:
+            sampling.run(turn, seed)
+        wagers = [w for s in samplings for w in s.wagers]
+        if any(w.log_e >= needed for w in wagers):
+            break
+        if all(_known(w, needed) for w in wagers):
+            break
+    return [_finding(s, w, needed) for s in samplings for w in s.wagers]
+
+
+def _known(wager: Wager, needed: float) -> bool:
+    found = wager.would_find(needed)
+    return found is not None and found <= ENOUGH * wager.mean
+
+
+def _finding(sampling: Sampling, wager: Wager, needed: float) -> Finding:
+    refuted = wager.log_e >= needed
+    note = f"{wager.what}; refuted at e >= 10^{needed / math.log(10):.1f}"
+    if wager.below.escaped:
+        note += f"; heavier than {wager.high:.3g} in {wager.below.escaped} runs, so that only too "
+        note += "much mass could be found"
+    return Finding(
+        wager.claim,
+        "sampled",
+        "refuted" if refuted else "valid",
+        sampling.case.toy,
+        wager.total / max(1, wager.count),
+        wager.mean,
+        wager.log_e / math.log(10),
+        wager.would_find(needed),
+        wager.count,
+        note,
+    )

@@ -1,0 +1,92 @@
+"""What a user may give to check: a text, a file and a name, or an object."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import ponder.recipes  # noqa: F401 - registers the names
+from ponder.checking.toy_models import graded
+from ponder.effects import Program
+from ponder.errors import PonderError
+from ponder.notation import NAMES, parse
+from ponder.strategy import Block, Pipeline, Source
+
+
+def resolve(subject: Any) -> Any:
+    """The strategy, block or program that ``subject`` means."""
+    if isinstance(subject, str):
+        path, colon, name = subject.rpartition(":")
+        if colon and path.endswith(".py"):
+            return resolve(loaded(Path(path), name))
+        return of_text(subject)
+    if isinstance(subject, Pipeline | Source | Block | Program):
+        return subject
+    if callable(subject):
+        return resolve(_called(subject))
+    raise PonderError(
+        f"cannot check {subject!r}; give a strategy, a block, a program, or a function without "
+        "arguments that returns one"
+    )
+
+
+def _called(function: Any) -> Any:
+    needed = [
+        p.name
+        for p in inspect.signature(function).parameters.values()
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    name = getattr(function, "__name__", repr(function))
+    if needed:
+        raise PonderError(
+            f"{name} needs {', '.join(needed)}; give a function without arguments that returns "
+            "the strategy, the block or the program"
+        )
+    made = function()
+    if callable(made) and not isinstance(made, Pipeline | Source | Block | Program):
+        raise PonderError(f"{name} returned a function; return a strategy, a block or a program")
+    return made
+
+
+def of_text(text: str) -> Any:
+    """A strategy by its text, or a block alone: names not known are those of toy potentials."""
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return parse(text)
+    arguments = {
+        inner.id
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        for argument in [*call.args, *(k.value for k in call.keywords)]
+        for inner in ast.walk(argument)
+        if isinstance(inner, ast.Name)
+    }
+    unknown = {name: graded(name) for name in arguments if name not in NAMES}
+    return parse(text, unknown)
+
+
+def loaded(path: Path, name: str) -> Any:
+    """What ``name`` is in the Python file at ``path``. Raises PonderError if it cannot be had."""
+    if not path.is_file():
+        raise PonderError(f"no file {path}; give path/to/file.py:name")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise PonderError(f"cannot read {path} as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise PonderError(f"{path} fails: {type(error).__name__}: {error}") from None
+    finally:
+        sys.path.remove(str(path.parent))
+    if not hasattr(module, name):
+        public = [n for n in vars(module) if not n.startswith("_")]
+        raise PonderError(f"{path} has no {name!r}; it has {', '.join(public)}")
+    return getattr(module, name)

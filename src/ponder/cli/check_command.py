@@ -1,0 +1,73 @@
+"""``ponder check``: is this method valid?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+
+def check(
+    subject: Annotated[
+        str | None,
+        typer.Argument(help='A strategy, e.g. "cot | draw(8) | vote", or path/to/file.py:name.'),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Check every block, kernel and recipe of ponder.")
+    ] = False,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", help="How long to look; 30, and 5 for each of --all.", min=0.1),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed, other samples.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Test what a method claims: exit status 0 valid, 1 refuted, 2 it could not be tested."""
+    from ponder.errors import PonderError
+
+    if every == (subject is not None):
+        raise PonderError("give a strategy or path/to/file.py:name to check, or --all")
+    if every:
+        sys.exit(_all(5.0 if seconds is None else seconds, seed, as_json))
+    from ponder.checking.check import check as check_one
+    from ponder.cli.check_view import print_report
+
+    assert subject is not None
+    with _shown() as told:
+        report = check_one(
+            subject, seconds=30.0 if seconds is None else seconds, seed=seed, told=told
+        )
+    if as_json:
+        print(json.dumps(report.as_dict(), ensure_ascii=False))
+    else:
+        print_report(report)
+    sys.exit(report.status)
+
+
+def _all(seconds: float, seed: int, as_json: bool) -> int:
+    from ponder.checking.every import check_all, status_of
+    from ponder.cli.check_view import print_all
+
+    with _shown() as told:
+        reports = list(check_all(seconds, seed, told))
+    if as_json:
+        print(json.dumps([{"name": n} | r.as_dict() for n, r in reports], ensure_ascii=False))
+    else:
+        print_all(reports)
+    return status_of(reports)
+
+
+@contextmanager
+def _shown() -> Iterator[Callable[[str], None]]:
+    """Tells what is being done, where somebody can see it."""
+    if not sys.stderr.isatty():
+        yield lambda message: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("checking") as status:
+        yield lambda message: status.update(f"checking: {message}")
