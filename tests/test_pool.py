@@ -56,7 +56,7 @@ def test_pool_keeps_the_measure_whatever_surrounds_it() -> None:
 
 def test_runs_are_pooled_by_their_evidence() -> None:
     first = replace(population_of("ab", [0.2, 0.6]), eves=(5, 5))
-    second = replace(population_of("bcd", [3.0, 0.0, 1.0]), eves=(5, 2, 0))
+    second = replace(population_of("bcd", [3.0, 0.0, 1.0]), eves=(3, 2, 0))
     both = pooled([first, second])
     assert [t.value for t in both.traces] == list("abbcd")
     assert np.exp(both.log_weights) == pytest.approx([0.1, 0.3, 1.5, 0.0, 0.5])
@@ -215,6 +215,9 @@ def test_exact_stays_exact() -> None:
         return (yield from (coins() | draw(3) | collapse).bind(Binding()))
 
     assert_same(measure(within() | draw(1)), enumerate_measure(coins()))
+    # The logarithms of ten weights of 1/10 do not quite add up to a mass of one.
+    ten = evaluate((coins() | draw(5) | pool(2) | collapse | draw(3)).bind(Binding()))
+    assert ten.log_weights.tolist() == [-math.log(3)] * 3
 
 
 def test_the_law_of_what_is_collapsed() -> None:

@@ -20,9 +20,14 @@ _HOME = {
     "ponder.answering": "Answer Session",
     "ponder.api": "ask infer load run",
     "ponder.bank": "Bank",
-    "ponder.blocks": "best draw multinomial propose resample residual smc stratified systematic "
-    "temper vote weigh",
+    "ponder.binding": "Binding Potential",
+    "ponder.blocks": "best collapse constrain draw evidence_bounds gibbs ladder mh "
+    "multinomial pool propose regenerate resample residual smc speculate "
+    "staged steer stratified swap systematic temper thin vote weigh",
+    "ponder.blocks.kernel": "Kernel",
+    "ponder.checking.check": "check",
     "ponder.dist": "Bernoulli Categorical Dist Exponential Independent Normal SciPy Uniform",
+    "ponder.effects": "Done each factor iterate nested observe Program program sample twist",
     "ponder.errors": "PonderError",
     "ponder.interpret": "enumerate_measure evaluate simulate",
     "ponder.law": "Law",
@@ -30,14 +35,14 @@ _HOME = {
     "ponder.lm.protocol": "Completion LanguageModel NextToken",
     "ponder.lm.sampling_law": "SamplingLaw",
     "ponder.lm.table": "TableLM",
+    "ponder.meaning": "Atom",
     "ponder.measure": "ABSTAIN Population Posterior",
     "ponder.notation": "parse",
-    "ponder.effects": "Done Program each factor iterate nested observe program sample twist",
+    "ponder.particle": "Particle",
     "ponder.question": "Question",
     "ponder.recipes": "best_of_n cot direct judge particle_filter self_consistency steps "
     "weighted_vote",
-    "ponder.binding": "Potential",
-    "ponder.strategy": "Pipeline",
+    "ponder.strategy": "Block Collapse Decide Infer Move Pipeline Repeat Transform",
     "ponder.trace": "Trace",
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names.split()}

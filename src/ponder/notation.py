@@ -32,6 +32,14 @@ def parse(text: str, potentials: Mapping[str, Potential] | None = None) -> Pipel
 
     ``potentials`` adds names for this text only.
     """
+    found = parse_part(text, potentials)
+    if not isinstance(found, Pipeline):
+        raise PonderError(f"a strategy begins with a program ({_sources()}), not {found!r}")
+    return found
+
+
+def parse_part(text: str, potentials: Mapping[str, Potential] | None = None) -> Pipeline | Block:
+    """A strategy, or a block alone. See :func:`parse`."""
     added = {name: given(name, potential) for name, potential in (potentials or {}).items()}
     names = {**NAMES, **added}
     if not text.strip():
@@ -44,13 +52,18 @@ def parse(text: str, potentials: Mapping[str, Potential] | None = None) -> Pipel
         ) from None
     parts = _parts(tree)
     head = _made(parts[0], names, text)
+    if isinstance(head, Block) and len(parts) == 1:
+        return head
     pipeline = Pipeline(head, ()) if isinstance(head, Source) else head
     if not isinstance(pipeline, Pipeline):
-        known = ", ".join(sorted(k for k, v in names.items() if isinstance(v, Source)))
-        raise PonderError(f"a strategy begins with a program ({known}), not {_show(parts[0])}")
+        raise PonderError(f"a strategy begins with a program ({_sources()}), not {_show(parts[0])}")
     for part in parts[1:]:
         pipeline = pipeline | _made(part, names, text)
     return pipeline
+
+
+def _sources() -> str:
+    return ", ".join(sorted(name for name, thing in NAMES.items() if isinstance(thing, Source)))
 
 
 def _made(node: ast.expr, names: Mapping[str, Any], text: str) -> Any:

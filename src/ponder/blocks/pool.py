@@ -22,8 +22,9 @@ class Pool(Repeat):
 
     Every run counts by its own estimate of the evidence, since its weights are absolute and are
     only divided by k: averaging normalised weights would keep the bias of each run, however many
-    there are. Ancestors of different runs are different families. Law: the one that comes in; a
-    run that was cut short takes it away from all.
+    there are. Ancestors of different runs are different families, and the first runs of pool(4)
+    are those of pool(2). Law: the one that comes in; a run that was cut short takes it away from
+    all.
     """
 
     k: int
@@ -35,9 +36,7 @@ class Pool(Repeat):
 
     def repeat(self, runs: Program[Population[Any]]) -> Program[Population[Any]]:
         def run() -> Effects[Population[Any]]:
-            # Named by number, so that the first runs of pool(4) are those of pool(2).
-            names = [str(i) for i in range(self.k)]
-            populations: list[Population[Any]] = yield Each([runs] * self.k, names)
+            populations: list[Population[Any]] = yield Each([runs] * self.k)
             return pooled(populations)
 
         return Program(run, f"{runs.name} | {self!r}")

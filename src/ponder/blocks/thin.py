@@ -57,6 +57,7 @@ def _threshold(weights: Floats, n: int) -> tuple[float, list[int]]:
     # the first that fails, is the heaviest light one; it always exists, at above = n - 1.
     above = np.arange(len(weights))[::-1]
     r = int(np.flatnonzero(sums >= (n - above) * ascending)[-1])
+    # In their first order neighbours compete: of siblings side by side, few survive together.
     return float(sums[r] / (n - above[r])), sorted(order[: r + 1].tolist())
 
 

@@ -13,7 +13,7 @@ import ponder.recipes  # noqa: F401 - registers the names
 from ponder.checking.toy_models import graded
 from ponder.effects import Program
 from ponder.errors import PonderError
-from ponder.notation import NAMES, parse
+from ponder.notation import NAMES, parse_part
 from ponder.strategy import Block, Pipeline, Source
 
 
@@ -57,7 +57,7 @@ def of_text(text: str) -> Any:
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return parse(text)
+        return parse_part(text)
     arguments = {
         inner.id
         for call in ast.walk(tree)
@@ -67,7 +67,7 @@ def of_text(text: str) -> Any:
         if isinstance(inner, ast.Name)
     }
     unknown = {name: graded(name) for name in arguments if name not in NAMES}
-    return parse(text, unknown)
+    return parse_part(text, unknown)
 
 
 def loaded(path: Path, name: str) -> Any:
