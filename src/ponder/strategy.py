@@ -56,7 +56,14 @@ class Block:
 
 
 class Transform(Block):
-    """Program -> Program."""
+    """Program -> Program.
+
+    One that ``corrects`` weighs for how it samples, so that law and factors are no longer apart;
+    one that needs them ``apart`` cannot follow it.
+    """
+
+    apart: ClassVar[bool] = False
+    corrects: ClassVar[bool] = False
 
     def transform(self, program: Program[Any], binding: Binding) -> Program[Any]:
         raise NotImplementedError
@@ -91,9 +98,19 @@ class Collapse(Block):
 
 
 class Decide(Block):
-    """Population -> Program[Posterior]."""
+    """Population -> Program[Posterior].
+
+    One whose law is bounded says what it claims: the expectation of ``error`` (between 0 and 1)
+    is at most ``bound``.
+    """
+
+    bound: ClassVar[float] = 1.0
 
     def decide(self, population: Population[Any], binding: Binding) -> Program[Posterior]:
+        raise NotImplementedError
+
+    def error(self, posterior: Posterior, target: Sequence[Atom]) -> float:
+        """Of a bounded decision: how wrong it is, given the exact target; between 0 and 1."""
         raise NotImplementedError
 
 
@@ -162,8 +179,16 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         stage: Stage = "program"
+        corrected: Block | None = None
         for block in self.blocks:
             stage = next_stage(stage, block, self)
+            if isinstance(block, Collapse) or (isinstance(block, Transform) and block.corrects):
+                corrected = block
+            elif corrected and isinstance(block, Transform) and block.apart:
+                raise StageError(
+                    f"in {self!r}: {block!r} changes the program's own factors, and after "
+                    f"{corrected!r} they are mixed with its weights; put it before {corrected!r}"
+                )
 
     @property
     def stage(self) -> Stage:

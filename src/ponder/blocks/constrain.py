@@ -53,6 +53,7 @@ class Constrain(Transform):
     allowed: Allowed
     checks: int = 1
     notation: ClassVar[str] = "constrain"
+    corrects: ClassVar[bool] = True
 
     def law(self, incoming: Law) -> Law:
         return weighted_by(incoming, f"1[{getattr(self.allowed, '__name__', 'allowed')}]")

@@ -35,6 +35,7 @@ class Ladder(Transform):
 
     betas: tuple[float, ...]
     notation: ClassVar[str] = "ladder"
+    apart: ClassVar[bool] = True
 
     def law(self, incoming: Law) -> Law:
         return weighted_by(incoming, "the evidence of its tempered copies")

@@ -34,6 +34,7 @@ class Propose(Transform):
     proposal: Proposal
     defensive: float = 0.0
     notation: ClassVar[str] = "propose"
+    corrects: ClassVar[bool] = True
 
     def law(self, incoming: Law) -> Law:
         kind = "weighted" if incoming.kind == "exact" else incoming.kind

@@ -26,6 +26,7 @@ class Temper(Transform):
 
     beta: float
     notation: ClassVar[str] = "temper"
+    apart: ClassVar[bool] = True
 
     def law(self, incoming: Law) -> Law:
         kind = "weighted" if incoming.kind == "exact" else incoming.kind

@@ -9,11 +9,11 @@ from typing import Any
 from ponder.blocks.kernel import Kernel
 from ponder.checking.cases import Case, as_pipeline, cases_of
 from ponder.checking.claims import Finding, Report
-from ponder.checking.decisions import check_plug_in, crafted
+from ponder.checking.decisions import check_bounded, check_plug_in, crafted
 from ponder.checking.enumerated import check_case, merged, small_enough
 from ponder.checking.heuristics import describe
 from ponder.checking.kernel_matrix import check_kernels
-from ponder.checking.sampled import Sampling, sample_cases, sampling_of
+from ponder.checking.sampled import Sampling, bounded_sampling_of, sample_cases, sampling_of
 from ponder.errors import NotAFunctionOfItsChoices, PonderError
 from ponder.measure import Population
 from ponder.strategy import Decide, Pipeline
@@ -40,7 +40,7 @@ class Check:
         for case in self.cases:
             self._attempt(case, self._enumerate)
         for case in self.cases:
-            if case.own or case.toy in SAMPLED_ON:
+            if (case.own or case.toy in SAMPLED_ON) and case.toy not in self.failed:
                 self._attempt(case, self._prepare)
         self._decide()
         self.told("sampling at its own size")
@@ -62,8 +62,13 @@ class Check:
         except NotAFunctionOfItsChoices as error:
             claim = "a function of its choices"
             self.findings.append(Finding(claim, "enumerated", "refuted", case.toy, note=str(error)))
-        except (PonderError, Exception) as error:
-            self.failed[case.toy] = f"{type(error).__name__}: {error}"
+        except Exception as error:
+            if isinstance(error, PonderError) and case.own and len(self.cases) > 1:
+                note = f"{error}; its blocks were checked on the toys"
+                fact = Finding("its own program was not checked", "none", "known", note=note)
+                self.findings += [] if fact in self.findings else [fact]
+            else:
+                self.failed[case.toy] = f"{type(error).__name__}: {error}"
 
     def _enumerate(self, case: Case) -> None:
         self.told(f"enumerating on {case.toy}")
@@ -77,42 +82,42 @@ class Check:
             self.populations += expectation.populations[:40]
         if any(isinstance(b, Kernel) for b in case.pipeline.blocks):
             self.findings += check_kernels(small, each)
+        if self.pipeline.law.kind == "bounded":
+            self.findings.append(check_bounded(small))
 
     def _prepare(self, case: Case) -> None:
         sampling = sampling_of(case)
         if sampling is not None:
             self.samplings.append(sampling)
+            if self.pipeline.law.kind == "bounded":
+                self.samplings.append(bounded_sampling_of(case))
 
     def _decide(self) -> None:
         block = self.pipeline.blocks[-1]
         if not isinstance(block, Decide):
             return
         self.told("deciding")
-        kind = self.pipeline.law.kind
-        if kind == "consistent":
-            case = self.cases[-1]
-            self.findings += check_plug_in(block, self.populations, case.binding)
+        if self.pipeline.law.kind == "consistent":
+            binding = self.cases[-1].binding
+            self.findings += check_plug_in(block, self.populations, binding)
 
     def _heuristic(self) -> None:
         if self.pipeline.law.kind != "heuristic":
             return
-        facts: list[Finding] = []
         for case in self.cases:
             small = small_enough(case, 1.0)
             if small is not None and isinstance(small.pipeline.blocks[-1], Decide):
                 fact = describe(small)
                 if fact is not None:
-                    facts.append(fact)
-        nothing = Finding("heuristic: it claims nothing", "none", "heuristic")
-        self.findings += facts[:1] or [nothing]
+                    self.findings.append(fact)
+                    return
+        self.findings.append(Finding("heuristic: it claims nothing", "none", "heuristic"))
 
     def _explain(self) -> None:
         if self.failed:
-            first, why = next(iter(self.failed.items()))
-            note = (
-                f"it failed on {len(self.failed)} of {len(self.cases)} toys, first {first}: {why}"
-            )
-            self.findings.append(Finding("runs on every toy", "none", "untested", first, note=note))
+            toy, why = next(iter(self.failed.items()))
+            note = f"failed on {len(self.failed)} of {len(self.cases)} toys, first on {toy}: {why}"
+            self.findings.append(Finding("runs on every toy", "none", "untested", toy, note=note))
 
 
 def check(

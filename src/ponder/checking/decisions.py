@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ponder.binding import Binding
+from ponder.checking.cases import Case
 from ponder.checking.claims import Finding
-from ponder.checking.enumerated import TOLERANCE
+from ponder.checking.enumerated import LIMIT, TOLERANCE, specified
 from ponder.effects import Program
 from ponder.interpret import enumerate_runs
 from ponder.law import Law
@@ -90,6 +92,21 @@ def check_plug_in(
         _finding(PLUG_IN, shares_worst, len(populations)),
         _finding(TIES, ties_worst, len(populations)),
     ]
+
+
+def check_bounded(case: Case) -> Finding:
+    """The expected error of a bounded decision, against its bound."""
+    block = case.pipeline.blocks[-1]
+    assert isinstance(block, Decide)
+    target = specified(case)
+    terms = [
+        math.exp(log_prob) * block.error(posterior, target)
+        for posterior, log_prob in enumerate_runs(case.pipeline.bind(case.binding), LIMIT)
+    ]
+    rate = math.fsum(terms)
+    claim = f"bounded: {block!r} errs at most {block.bound:g}"
+    found = _finding(claim, (max(0.0, rate - block.bound), rate, block.bound), len(terms))
+    return replace(found, toy=case.toy)
 
 
 def _shares_apart(

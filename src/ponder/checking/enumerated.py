@@ -172,7 +172,7 @@ def merged(findings: Sequence[Finding]) -> list[Finding]:
         by_claim[finding.claim, finding.method].append(finding)
     kept = []
     for group in by_claim.values():
-        if group[0].verdict == "known":
+        if group[0].verdict == "known" and group[0].toy:
             kept.append(_counted(group))
             continue
         bad = [f for f in group if f.verdict == "refuted"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,29 +20,41 @@ from ponder.interpret import enumerate_runs, evaluate
 from ponder.meaning import by_value
 from ponder.measure import Population
 from ponder.particle import Particle
-from ponder.strategy import Collapse, Infer, Transform
+from ponder.strategy import Collapse, Decide, Infer, Transform
 
 HEAVIEST = 3
 ENOUGH = 0.03  # a bias, relative to the value, below which nobody needs to look longer
-Statistic = Callable[[Population[Any]], float]
+Statistic = Callable[[Any], float]  # of a population, or of a posterior
 
 
 class Wager:
     """One claim about one toy: a statistic in [0, high], and the bets that its mean is off.
 
     That the mean is too large is wagered on values capped at ``high``, so that it needs no bound;
-    that it is too small supposes that ``high`` is one.
+    that it is too small supposes that ``high`` is one, and is not wagered ``at_most``.
     """
 
     def __init__(
-        self, claim: str, what: str, statistic: Statistic, mean: float, high: float
+        self,
+        claim: str,
+        what: str,
+        statistic: Statistic,
+        mean: float,
+        high: float,
+        *,
+        at_most: bool = False,
     ) -> None:
         self.claim, self.what, self.statistic, self.mean = claim, what, statistic, mean
         self.high = max(high, mean)
         self.above = Bet(mean, high=self.high, side="above")
-        self.below = Bet(mean, high=self.high, side="below")
+        self.below = None if at_most else Bet(mean, high=self.high, side="below")
         self.count = 0
         self.total = 0.0
+
+    @property
+    def bets(self) -> list[Bet]:
+        """Each is a claim."""
+        return [self.above] if self.below is None else [self.above, self.below]
 
     def observe(self, values: Sequence[float]) -> None:
         """What came out of some runs."""
@@ -50,18 +62,24 @@ class Wager:
         self.count += len(seen)
         self.total += float(seen.sum())
         self.above.observe(np.minimum(seen, self.high))
-        self.below.observe(seen)
+        if self.below is not None:
+            self.below.observe(seen)
 
     @property
     def log_e(self) -> float:
-        """The larger of the two e-values; each counts as a claim."""
-        return max(self.above.log_e, self.below.log_e)
+        """The larger of the e-values."""
+        return max(bet.log_e for bet in self.bets)
+
+    @property
+    def escaped(self) -> int:
+        """Runs in which the bound did not hold."""
+        return 0 if self.below is None else self.below.escaped
 
     def would_find(self, needed: float) -> float | None:
         """The smallest bias, of either sign, that 99% of such checks would have refuted."""
-        found = [b.detectable(b.count, needed) for b in (self.above, self.below)]
+        found = [bet.detectable(bet.count, needed) for bet in self.bets]
         known = [f for f in found if f is not None]
-        return max(known) if len(known) == 2 else None
+        return max(known) if len(known) == len(found) else None
 
 
 @dataclass
@@ -69,21 +87,20 @@ class Sampling:
     """A case that is run again and again, and what is wagered on it."""
 
     case: Case
-    program: Program[Population[Any]]
+    program: Program[Any]
     wagers: list[Wager]
     runs: int = 0
     seconds: float = 0.0
-    unequal: float = field(default=0.0)
 
     def run(self, seconds: float, seed: int) -> None:
         """Runs for about this long."""
         started = time.perf_counter()
         seen: list[list[float]] = [[] for _ in self.wagers]
         while time.perf_counter() - started < seconds:
-            population = evaluate(self.program, seed, f"{self.case.toy} {self.runs}")
+            outcome = evaluate(self.program, seed, f"{self.case.toy} {self.runs}")
             self.runs += 1
             for values, wager in zip(seen, self.wagers, strict=True):
-                values.append(wager.statistic(population))
+                values.append(wager.statistic(outcome))
         for values, wager in zip(seen, self.wagers, strict=True):
             wager.observe(values)
         self.seconds += time.perf_counter() - started
@@ -109,6 +126,22 @@ def sampling_of(case: Case) -> Sampling | None:
             what = f"mass of {value!r}"
             sampling.wagers.append(Wager(claim, what, mass_of(value), target[value], high))
     return sampling
+
+
+def bounded_sampling_of(case: Case) -> Sampling:
+    """How often a bounded decision errs, against its bound."""
+    block = case.pipeline.blocks[-1]
+    assert isinstance(block, Decide)
+    target = specified(case)
+    wager = Wager(
+        f"bounded, at its own size: {block!r} errs at most {block.bound:g}",
+        "error",
+        lambda posterior: block.error(posterior, target),
+        block.bound,
+        1.0,
+        at_most=True,
+    )
+    return Sampling(case, case.pipeline.bind(case.binding), [wager])
 
 
 def mass_of(value: Any) -> Statistic:
@@ -178,12 +211,12 @@ def _most_by_stages(program: Program[Any]) -> float:
         return tuple(seen)
 
     most: dict[int, float] = {}
-    for path, _ in enumerate_runs(Program(staged, program.name), LIMIT):
-        before = 0.0
-        for stage, now in enumerate(path):
-            if now > -math.inf:
-                most[stage] = max(most.get(stage, 0.0), now - before)
-                before = now
+    paths = [(0.0, *path) for path, _ in enumerate_runs(Program(staged, program.name), LIMIT)]
+    for stage in range(1, max(map(len, paths))):
+        for path in paths:
+            before, now = path[min(stage, len(path)) - 1], path[min(stage, len(path) - 1)]
+            if now > -math.inf:  # one that has ended gains nothing, one that dies had its gains
+                most[stage] = max(most.get(stage, -math.inf), now - before)
     return math.fsum(most.values())
 
 
@@ -200,7 +233,7 @@ def _after(case: Case) -> str:
 
 def sample_cases(samplings: Sequence[Sampling], seconds: float, seed: int) -> list[Finding]:
     """Runs all cases in turn until something is refuted, enough is known, or the time is up."""
-    claims = 2 * sum(len(s.wagers) for s in samplings)
+    claims = sum(len(w.bets) for s in samplings for w in s.wagers)
     if not claims:
         return []
     needed = log_threshold(claims)
@@ -225,8 +258,8 @@ def _known(wager: Wager, needed: float) -> bool:
 def _finding(sampling: Sampling, wager: Wager, needed: float) -> Finding:
     refuted = wager.log_e >= needed
     note = f"{wager.what}; refuted at e >= 10^{needed / math.log(10):.1f}"
-    if wager.below.escaped:
-        note += f"; heavier than {wager.high:.3g} in {wager.below.escaped} runs, so that only too "
+    if wager.escaped:
+        note += f"; heavier than {wager.high:.3g} in {wager.escaped} runs, so that only too "
         note += "much mass could be found"
     return Finding(
         wager.claim,
