@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 _HOME = {
     "ponder.answering": "Answer Session",
     "ponder.api": "ask infer load run",
+    "ponder.arrays": "MultinomialAncestors Normals SystematicAncestors",
     "ponder.bank": "Bank",
     "ponder.binding": "Binding Potential",
     "ponder.blocks": "best collapse constrain draw evidence_bounds gibbs ladder mh "
@@ -26,7 +27,8 @@ _HOME = {
     "staged steer stratified swap systematic temper thin vote weigh",
     "ponder.blocks.kernel": "Kernel",
     "ponder.checking.check": "check",
-    "ponder.dist": "Bernoulli Categorical Dist Exponential Independent Normal SciPy Uniform",
+    "ponder.dist": "Bernoulli Categorical Dist Exponential Independent Mixture Normal SciPy "
+    "Uniform",
     "ponder.effects": "Done each factor iterate nested observe Program program sample twist",
     "ponder.errors": "PonderError",
     "ponder.interpret": "enumerate_measure evaluate simulate",

@@ -5,6 +5,9 @@ from ponder.api import ask as ask
 from ponder.api import infer as infer
 from ponder.api import load as load
 from ponder.api import run as run
+from ponder.arrays import MultinomialAncestors as MultinomialAncestors
+from ponder.arrays import Normals as Normals
+from ponder.arrays import SystematicAncestors as SystematicAncestors
 from ponder.bank import Bank as Bank
 from ponder.binding import Binding as Binding
 from ponder.binding import Potential as Potential
@@ -40,6 +43,7 @@ from ponder.dist import Categorical as Categorical
 from ponder.dist import Dist as Dist
 from ponder.dist import Exponential as Exponential
 from ponder.dist import Independent as Independent
+from ponder.dist import Mixture as Mixture
 from ponder.dist import Normal as Normal
 from ponder.dist import SciPy as SciPy
 from ponder.dist import Uniform as Uniform

@@ -121,23 +121,23 @@ class Particle(Generic[X]):
     def advance(self, *, stop: bool = False, stages: int = 1) -> Effects[None]:
         """Run to the end or, with ``stop``, through ``stages`` stages.
 
-        A stage ends before the first sample after a factor or a twist, so that how many there are
-        is a function of the choices. Twists are evaluated only with ``stop``, at the end of the
-        last stage. A particle whose weight is zero is closed at once: nothing it could still do
-        would count.
+        A stage ends before the first sample, or nested program, after a factor or a twist, so
+        that how many there are is a function of the choices. Twists are evaluated only with
+        ``stop``, at the end of the last stage. A particle whose weight is zero is closed at once:
+        nothing it could still do would count.
         """
         if self._effect is None and self.status == "running":
             self._resume(None)
         try:
             while self.status == "running":
                 effect = self._effect
+                if stop and self._changed and isinstance(effect, Sample | Nested):
+                    self._changed = False
+                    stages -= 1
+                    if stages == 0:
+                        yield from self._settle_twist()
+                        return
                 if type(effect) is Sample:
-                    if stop and self._changed:
-                        self._changed = False
-                        stages -= 1
-                        if stages == 0:
-                            yield from self._settle_twist()
-                            return
                     yield from self._sample(effect)
                 elif type(effect) is Factor:
                     self._factor(effect.log_weight)
@@ -200,6 +200,8 @@ class Particle(Generic[X]):
             recorded = choices_since(self.last, origin.last)
             replay = Replay(self.program.name, recorded, self._prefix, origin.addresses.copy())
             heir._effect = replay.forward(heir._generator)
+            if type(heir._effect) is not type(self._effect):
+                raise replay.refusal(f"it goes on with {heir._effect!r}, before {self._effect!r}")
             if isinstance(heir._effect, Sample) and isinstance(self._effect, Sample):
                 replay.verify(heir._effect, self._effect.dist, "the next choice")
         return heir

@@ -32,13 +32,13 @@ class Replay:
         self.position = position
 
     def forward(self, generator: Effects[Any]) -> Effect:
-        """Answers the first sample for which nothing is recorded."""
+        """Answers the first sample or nested program for which nothing is recorded."""
         try:
             effect = next(generator)
-            while not (type(effect) is Sample and self.position == len(self.recorded)):
+            while not (isinstance(effect, Sample | Nested) and self.position == len(self.recorded)):
                 effect = generator.send(self._answer(effect))
         except StopIteration:
-            raise self._refusal("it returned early") from None
+            raise self.refusal("it returned early") from None
         return effect
 
     def _whole(self, program: Program[Any], prefix: str) -> Any:
@@ -63,7 +63,7 @@ class Replay:
             self.addresses.next(effect.name)
             choice = self._next(f"a nested program {effect.program.name}")
             if choice.dist is not None:
-                raise self._refusal(f"{choice.address} was a sample before, now a nested program")
+                raise self.refusal(f"{choice.address} was a sample before, now a nested program")
             return choice.value[0]
         return None
 
@@ -71,22 +71,23 @@ class Replay:
         choice = self._next(f"a sample of {effect.dist!r}")
         address = self.prefix + self.addresses.next(effect.name)
         if choice.address != address:
-            raise self._refusal(f"address {address} was {choice.address} before")
+            raise self.refusal(f"address {address} was {choice.address} before")
         self.verify(effect, choice.dist, address)
         return choice.value
 
     def _next(self, wanted: str) -> Choice:
         if self.position == len(self.recorded):
-            raise self._refusal(f"it now asks for {wanted}, which was not recorded")
+            raise self.refusal(f"it now asks for {wanted}, which was not recorded")
         self.position += 1
         return self.recorded[self.position - 1]
 
     def verify(self, effect: Sample, dist: Dist[Any] | None, address: str) -> None:
         """Refuse a sample of another distribution than ``dist``."""
         if dist is not effect.dist and dist != effect.dist:
-            raise self._refusal(f"at {address} it samples {effect.dist!r}, before {dist!r}")
+            raise self.refusal(f"at {address} it samples {effect.dist!r}, before {dist!r}")
 
-    def _refusal(self, why: str) -> NotAFunctionOfItsChoices:
+    def refusal(self, why: str) -> NotAFunctionOfItsChoices:
+        """The error that says so."""
         return NotAFunctionOfItsChoices(
             f"program {self.name} is not a function of its choices: {why}; make it depend only on "
             "its arguments and sampled values"

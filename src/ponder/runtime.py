@@ -15,7 +15,7 @@ from typing import Any
 
 from ponder.admission import Admission
 from ponder.bank import Bank, sample_key
-from ponder.dist import Dist, Stream, derive
+from ponder.dist import Dist, Mixture, Stream, derive
 from ponder.effects import Program
 from ponder.errors import CutShort, PonderError
 from ponder.interpret import seed_key
@@ -168,6 +168,10 @@ class Runtime:
     def sample(self, task: Task, address: str, dist: Dist[Any]) -> Any:
         """Draw at once, take from the bank, or ask the engine and answer PENDING."""
         key = derive(task.key, address)
+        while isinstance(dist, Mixture):
+            # One of the parts may be asked of an engine.
+            key = derive(key, "part")
+            dist = dist.choose(Stream(key))
         if not isinstance(dist, _MODEL_DISTS):
             return dist.draw(Stream(key))
         job = self._job(task)

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
+import numpy as np
+
 from ponder.dist import Dist
 from ponder.effects import Program
 
@@ -36,13 +38,20 @@ class Choice:
         a: Choice | None = self
         b: Choice | None = other
         while a is not b and a is not None and b is not None:
-            if (a.address, a.value) != (b.address, b.value) or a.dist != b.dist:
+            if a.address != b.address or a.dist != b.dist or not _same(a.value, b.value):
                 return False
             a, b = a.previous, b.previous
         return a is b
 
     def __hash__(self) -> int:
         return hash(self.address)
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two values are equal; arrays are if their shapes and all elements are."""
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return a is b or np.array_equal(a, b)
+    return bool(a == b)
 
 
 def choices_since(last: Choice | None, stop: Choice | None = None) -> list[Choice]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,7 +146,7 @@ def _residual(p: Probabilities, q: Probabilities) -> Categorical:
 
 def _ending(dist: Completion, tokens: Tokens | list[int]) -> Finish | None:
     """Why the completion ends after these tokens, as the model itself would end it, or None."""
-    finish = cast("Finish | None", ended(cast(Any, dist.model), dist, tokens))
+    finish = ended(dist.model, dist, tokens)
     engine = getattr(dist.model, "engine", None)
     full = engine is not None and len(dist.prompt) + len(tokens) >= engine.context
     return "length" if finish is None and full else finish

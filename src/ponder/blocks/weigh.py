@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, ClassVar
 
 from ponder.addresses import Addresses
 from ponder.binding import AnyPotential, Binding, Potential, evaluate_potential
 from ponder.blocks.arguments import check_potential
+from ponder.blocks.rewrite import walk
 from ponder.dist import NEG_INF
 from ponder.effects import (
-    Checkpoint,
     Each,
+    Effect,
     Effects,
     Factor,
     Program,
     Sample,
     Twist,
     as_log_weight,
-    runs_inline,
 )
 from ponder.law import Law, stated, weighted_by
 from ponder.meaning import Atom, atoms
@@ -28,6 +27,8 @@ from ponder.measure import Population
 from ponder.particle import Particle
 from ponder.strategy import Move, Transform
 from ponder.trace import Choice, Trace
+
+_State = tuple[tuple[Any, ...], Twist | None]  # the values so far, the program's own twist
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,7 +59,7 @@ class Weigh(Transform, Move):
     def transform(self, program: Program[Any], binding: Binding) -> Program[Any]:
         potential = binding.potential(self.potential)
         name = f"{program.name} | {self!r}"
-        return Program(lambda: _weighed(program.start, potential, (), None), name)
+        return Program(lambda: _weighed(program, potential), name)
 
     def move(self, population: Population[Any], binding: Binding) -> Program[Population[Any]]:
         def run() -> Effects[Population[Any]]:
@@ -141,37 +142,29 @@ def _reweighed(
     return replace(trace, program=target, last=last, log_potential=log_potential)
 
 
-def _weighed(
-    start: Callable[[], Effects[Any]],
-    potential: Potential,
-    values: tuple[Any, ...],
-    inner: Twist | None,
-) -> Effects[Any]:
+def _weighed(program: Program[Any], potential: Potential) -> Effects[Any]:
     """Run a program, adding the potential as a twist after each sample and a factor at the end.
 
     A twist of the program itself goes on standing: ours is added to it.
     """
-    generator = start()
-    send: Any = None
-    while True:
-        try:
-            effect = generator.send(send)
-        except StopIteration as stop:
-            yield Factor((yield from evaluate_potential(potential, stop.value)))
-            return stop.value
+
+    def step(state: _State, effect: Effect) -> Effects[tuple[_State, Any]]:
+        values, inner = state
         if isinstance(effect, Twist):
             inner = Twist(_remembered(effect.thunk))
-            send = yield _joint(inner, potential, values)
-            continue
-        if isinstance(effect, Checkpoint):
-            if runs_inline(generator):
-                send = None
-                continue
-            effect = Checkpoint(partial(_weighed, effect.restart, potential, values, inner))
-        send = yield effect
+            return (values, inner), (yield _joint(inner, potential, values))
+        answer = yield effect
         if isinstance(effect, Sample) and potential.prefix is not None:
-            values = (*values, send)
+            values = (*values, answer)
             yield _joint(inner, potential, values)
+        return (values, inner), answer
+
+    def finish(state: _State, value: Any) -> Effects[Any]:
+        yield Factor((yield from evaluate_potential(potential, value)))
+        return value
+
+    nothing: _State = ((), None)
+    return walk(program.start, step, nothing, finish)
 
 
 def _joint(inner: Twist | None, potential: Potential, values: tuple[Any, ...]) -> Twist:

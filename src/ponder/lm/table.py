@@ -15,7 +15,15 @@ import numpy as np
 
 from ponder.dist import NEG_INF, Stream
 from ponder.errors import PonderError
-from ponder.lm.protocol import Completion, Draw, Message, Tokens, drawn
+from ponder.lm.protocol import (
+    Completion,
+    Draw,
+    Finish,
+    LanguageModel,
+    Message,
+    Tokens,
+    drawn,
+)
 from ponder.lm.sampling_law import Logs, SamplingLaw, log_law
 
 Table = Mapping[Tokens, Sequence[float]] | Callable[[Tokens], Sequence[float]]
@@ -152,7 +160,7 @@ class TableLM:
                 yield self._finished(dist, longer, finish, p, q)
 
 
-def ended(model: TableLM, dist: Completion, tokens: Sequence[int]) -> str | None:
+def ended(model: LanguageModel, dist: Completion, tokens: Sequence[int]) -> Finish | None:
     """Why a completion stops after these tokens, or None if it goes on."""
     if tokens[-1] in model.end_tokens:
         return "stop"
