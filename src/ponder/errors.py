@@ -18,3 +18,7 @@ class CutShort(Exception):
 
 class NotAFunctionOfItsChoices(PonderError):
     """A replayed program asked for another address or distribution than it did the first time."""
+
+
+class TooManyRuns(PonderError):
+    """An enumeration that would take too long; smaller sizes may do."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ponder.dist import NEG_INF, Dist, Stream, derive
 from ponder.effects import Program
-from ponder.errors import NotAFunctionOfItsChoices, PonderError
+from ponder.errors import NotAFunctionOfItsChoices, PonderError, TooManyRuns
 from ponder.machine import Machine, Task
 from ponder.particle import Particle
 from ponder.trace import Trace
@@ -100,7 +100,7 @@ def enumerate_runs(program: Program[X], limit: int = 1_000_000) -> Iterator[tupl
     """Every run of a program: (value, log of its probability times exp of its factors).
 
     Exact for programs whose distributions list their support. Runs of zero weight are left out.
-    Raises PonderError beyond ``limit`` runs.
+    Raises TooManyRuns beyond ``limit`` runs.
     """
     path: list[int] = []
     listed: list[Listed] = []
@@ -117,7 +117,7 @@ def enumerate_runs(program: Program[X], limit: int = 1_000_000) -> Iterator[tupl
         if not path:
             return
         path[-1] += 1
-    raise PonderError(f"more than {limit} runs to enumerate; use a smaller model or sample")
+    raise TooManyRuns(f"more than {limit} runs to enumerate; use a smaller model or sample")
 
 
 def enumerate_measure(program: Program[Any], limit: int = 1_000_000) -> dict[Any, float]:

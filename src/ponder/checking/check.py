@@ -14,7 +14,7 @@ from ponder.checking.enumerated import check_case, merged, small_enough
 from ponder.checking.heuristics import describe
 from ponder.checking.kernel_matrix import check_kernels
 from ponder.checking.sampled import Sampling, bounded_sampling_of, sample_cases, sampling_of
-from ponder.errors import NotAFunctionOfItsChoices, PonderError
+from ponder.errors import NotAFunctionOfItsChoices, PonderError, TooManyRuns
 from ponder.measure import Population
 from ponder.strategy import Decide, Pipeline
 
@@ -62,6 +62,8 @@ class Check:
         except NotAFunctionOfItsChoices as error:
             claim = "a function of its choices"
             self.findings.append(Finding(claim, "enumerated", "refuted", case.toy, note=str(error)))
+        except TooManyRuns:
+            pass  # other toys are smaller
         except Exception as error:
             if isinstance(error, PonderError) and case.own and len(self.cases) > 1:
                 note = f"{error}; its blocks were checked on the toys"
@@ -73,10 +75,14 @@ class Check:
     def _enumerate(self, case: Case) -> None:
         self.told(f"enumerating on {case.toy}")
         each = 0.5 * self.seconds / len(self.cases)
-        small = small_enough(case, each)
-        if small is None:
+        for small in small_enough(case, each):
+            try:
+                findings, expectation = check_case(small)
+            except TooManyRuns:
+                continue  # the estimate was too low
+            break
+        else:
             return
-        findings, expectation = check_case(small)
         self.findings += findings
         if len(self.populations) < 300:
             self.populations += expectation.populations[:40]
@@ -105,8 +111,7 @@ class Check:
         if self.pipeline.law.kind != "heuristic":
             return
         for case in self.cases:
-            small = small_enough(case, 1.0)
-            if small is not None and isinstance(small.pipeline.blocks[-1], Decide):
+            for small in small_enough(case, 1.0):
                 fact = describe(small)
                 if fact is not None:
                     self.findings.append(fact)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -29,6 +30,13 @@ class Finding:
     would_find: float | None = None
     runs: int = 0
     note: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: the evidence under its own name, what is infinite as text."""
+        said = asdict(self)
+        evidence = said.pop("evidence")
+        said["log10_e_value" if self.method == "sampled" else "difference"] = evidence
+        return {k: str(v) if v in (math.inf, -math.inf) else v for k, v in said.items()}
 
 
 @dataclass(frozen=True)
@@ -59,5 +67,5 @@ class Report:
             "verdict": self.verdict,
             "status": self.status,
             "seconds": round(self.seconds, 2),
-            "claims": [asdict(f) for f in self.findings],
+            "claims": [f.as_dict() for f in self.findings],
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
@@ -87,8 +87,8 @@ def enumerate_case(case: Case) -> Expectation:
     return found
 
 
-def small_enough(case: Case, seconds: float) -> Case | None:
-    """The case with the largest sizes up to 3 that can be enumerated within ``seconds``."""
+def small_enough(case: Case, seconds: float) -> Iterator[Case]:
+    """The case at sizes of at most 3, 2 and 1 that can be enumerated within ``seconds``."""
     tried = set()
     for most in (3, 2, 1):
         small = case.resized(most)
@@ -99,8 +99,7 @@ def small_enough(case: Case, seconds: float) -> Case | None:
         leaves, probes = estimated_leaves(undecided(small.pipeline).bind(small.binding))
         each = (time.perf_counter() - started) / probes
         if leaves <= LIMIT / 4 and leaves * each <= seconds:
-            return small
-    return None
+            yield small
 
 
 def worst(estimates: dict[Any, list[float]], exact: Masses) -> tuple[float, float, float]:

@@ -12,6 +12,7 @@ from ponder.checking.claims import Finding
 from ponder.checking.enumerated import LIMIT, specified
 from ponder.interpret import enumerate_runs
 from ponder.measure import Abstain, answer_of
+from ponder.strategy import Decide
 
 Law = dict[Hashable, float]
 
@@ -36,9 +37,9 @@ def answers_of_target(case: Case) -> Law:
 
 
 def describe(case: Case) -> Finding | None:
-    """The selected law and its distance from the target; None where the target has no answer."""
+    """The selected law and its distance from the target; None where there is no answer."""
     target = answers_of_target(case)
-    if not target:
+    if not target or not isinstance(case.pipeline.blocks[-1], Decide):
         return None
     selected = answers_selected(case)
     apart = 0.5 * math.fsum(

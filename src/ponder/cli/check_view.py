@@ -75,8 +75,8 @@ def print_all(reports: Sequence[tuple[str, Report]]) -> None:
     """One line a subject."""
     console = Console()
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("checked", "law", "largest difference", "e-value", "would find", "verdict"):
-        table.add_column(title, overflow="fold")
+    for title in ("checked", "law", "off by", "e-value", "finds", "verdict"):
+        table.add_column(title, no_wrap=True)
     for name, report in reports:
         style = STYLE[report.verdict]
         table.add_row(
