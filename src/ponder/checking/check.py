@@ -10,9 +10,10 @@ from ponder.blocks.kernel import Kernel
 from ponder.checking.cases import Case, as_pipeline, cases_of
 from ponder.checking.claims import Finding, Report
 from ponder.checking.decisions import check_bounded, check_plug_in, crafted
-from ponder.checking.enumerated import check_case, merged, small_enough
+from ponder.checking.enumerated import check_case, small_enough
 from ponder.checking.heuristics import describe
 from ponder.checking.kernel_matrix import check_kernels
+from ponder.checking.merge import merged
 from ponder.checking.sampled import Sampling, bounded_sampling_of, sample_cases, sampling_of
 from ponder.errors import NotAFunctionOfItsChoices, PonderError, TooManyRuns
 from ponder.measure import Population

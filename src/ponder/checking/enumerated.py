@@ -6,7 +6,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -162,31 +162,3 @@ def _finding(
         TOLERANCE,
         found.runs,
     )
-
-
-def merged(findings: Sequence[Finding]) -> list[Finding]:
-    """One finding a claim: the toy where the method did worst, and how many there were."""
-    by_claim: dict[tuple[str, str], list[Finding]] = defaultdict(list)
-    for finding in findings:
-        by_claim[finding.claim, finding.method].append(finding)
-    kept = []
-    for group in by_claim.values():
-        if group[0].verdict == "known" and group[0].toy:
-            kept.append(_counted(group))
-            continue
-        bad = [f for f in group if f.verdict == "refuted"]
-        chosen = max(bad or group, key=lambda f: f.evidence or 0.0)
-        toys = f"{len(group)} toys" + (f", refuted on {len(bad)}" if bad else "")
-        note = "; ".join(n for n in (toys, chosen.note) if n)
-        runs = sum(f.runs for f in group)
-        kept.append(replace(chosen, note=note, runs=runs))
-    return kept
-
-
-def _counted(facts: Sequence[Finding]) -> Finding:
-    """One line for a fact about many toys; where it does not hold its evidence is not zero."""
-    missing = [f.toy for f in facts if f.evidence]
-    note = f"on {len(facts) - len(missing)} of {len(facts)} toys"
-    if missing:
-        note += f"; not on {', '.join(missing[:3])}"
-    return replace(facts[0], toy="", evidence=None, note=note)

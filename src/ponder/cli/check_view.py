@@ -49,7 +49,12 @@ def how(finding: Finding) -> str:
     """How a claim was tested, and on how many runs."""
     if finding.method == "none" or not finding.toy:
         return ""
-    return f"{finding.method}, {finding.runs} runs, worst"
+    return f"{finding.method}, {finding.runs} runs, {'sharpest' if sharp(finding) else 'worst'}"
+
+
+def sharp(finding: Finding) -> bool:
+    """Whether what is shown is where a bias would have been found first."""
+    return finding.method == "sampled" and finding.verdict == "valid"
 
 
 def evidence(finding: Finding) -> str:
@@ -121,4 +126,4 @@ def _would_find(report: Report) -> str:
         for f in report.findings
         if f.method == "sampled" and f.would_find is not None and f.exact
     ]
-    return f"{max(shares):.0%}" if shares else "-"
+    return f"{min(shares):.0%}" if shares else "-"
