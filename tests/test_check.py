@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from ponder.checking.cases import Case
 from ponder.checking.check import check
 from ponder.checking.claims import Report
 from ponder.checking.enumerated import small_enough
+from ponder.checking.every import OBJECTS, TEXTS, check_named, names
+from ponder.checking.identities import IDENTITIES
 from ponder.checking.kernel_matrix import matrix_of
 from ponder.checking.leaves import estimated_leaves
 from ponder.checking.sampled import heaviest_population, sample_cases, sampling_of
@@ -30,6 +33,7 @@ from ponder.errors import PonderError
 from ponder.law import Law, resampled
 from ponder.meaning import Atom
 from ponder.measure import Population, Posterior
+from ponder.notation import NAMES, parse
 from ponder.particle import Particle
 from ponder.strategy import Decide, Infer, Move, Pipeline, Source
 from ponder.testing import assert_valid
@@ -316,3 +320,17 @@ def test_the_command_refuses_nonsense() -> None:
 
 def test_check_is_public() -> None:
     assert ponder.check is check
+
+
+def test_all_covers_every_name_of_the_notation() -> None:
+    written = " ".join([*TEXTS.values(), *(repr(make()) for make in OBJECTS.values())])
+    words = set(re.findall(r"\w+", written))
+    recipes = [repr(parse(name)) for name in ("weighted_vote", "particle_filter")]
+    words |= set(re.findall(r"\w+", " ".join(recipes))) | {"systematic"}  # the default of smc
+    assert {name for name in NAMES if name not in words} == set()
+    assert set(names()) == {*TEXTS, *OBJECTS, *IDENTITIES}
+
+
+def test_one_of_all() -> None:
+    for name in ("resamplers", "evidence bounds", "PMMH"):
+        assert check_named(name, 1.0, 0).verdict == "valid"
