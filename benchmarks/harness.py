@@ -76,17 +76,23 @@ class Report:
         path.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def machine() -> dict[str, Any]:
-    """The processor, its cores, the date, the versions."""
-    packages = ("ponder", "llama-cpp-python", "numpy")
+def machine(packages: Sequence[str] = ("ponder", "llama-cpp-python", "numpy")) -> dict[str, Any]:
+    """The processor, its cores, the date, the versions of these packages."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "date": time.strftime("%Y-%m-%d %H:%M %Z"),
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in packages},
+        **{name: _version(name) for name in packages},
         "spin": os.environ.get("GOMP_SPINCOUNT", "default"),
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "absent"
 
 
 def _processor() -> str:

@@ -15,17 +15,16 @@ environment, whose Python then measures all three:
 from __future__ import annotations
 
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module, metadata, util
+from importlib import import_module, util
 from typing import Any
 
 import numpy as np
-from harness import Quiet, Report, _processor, alternate, options, ratios
+from harness import Quiet, Report, alternate, machine, options, ratios
 from numpy.typing import NDArray
 
 import ponder
@@ -242,21 +241,10 @@ def estimates(report: Report, place: tuple[str, str], who: str, errors: Floats) 
     report.add(place, f"{who}, evidence / Kalman's", float(parts.mean()), "x", "1", note)
 
 
-def about() -> dict[str, Any]:
-    """The machine, and the versions that matter here."""
-    names = [n for n in ("ponder", "numpy", "scipy", "particles", "numba") if util.find_spec(n)]
-    return {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "date": time.strftime("%Y-%m-%d %H:%M %Z"),
-        **{name: metadata.version(name) for name in names},
-    }
-
-
 def main() -> None:
     """Measure the cases that were named."""
     args = options(__doc__, list(CASES), models=False).parse_args()
-    report = Report(about())
+    report = Report(machine(("ponder", "numpy", "scipy", "particles", "numba")))
     print(", ".join(f"{key} {value}" for key, value in report.machine.items()), flush=True)
     if not util.find_spec("particles"):
         print("particles is not installed here: only ponder is measured; see --help")

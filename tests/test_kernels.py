@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from exact import assert_same, measure
+from ponder.binding import Potential
 from ponder.blocks import draw, smc, weigh
 from ponder.blocks.gibbs import gibbs
 from ponder.blocks.kernel import Kernel
@@ -33,7 +34,9 @@ def test_a_kernel_keeps_the_target(name: str, kernel: Kernel) -> None:
 
 
 @pytest.mark.parametrize("kernel", [mh(1), regenerate(1)], ids=repr)
-@pytest.mark.parametrize("name", ["chain", "early", "whimsical", "asserting", "doomed", "opaque"])
+@pytest.mark.parametrize(
+    "name", ["chain", "early", "uneven", "whimsical", "asserting", "doomed", "opaque"]
+)
 def test_smc_moves_particles_at_their_stage(name: str, kernel: Kernel) -> None:
     for ess in (0.6, 1.0):
         strategy = PROGRAMS[name] | smc(2, ess=ess, move=kernel)
@@ -56,3 +59,11 @@ def test_a_new_past_of_another_length() -> None:
     p = PROGRAMS["inception"] | weigh(lambda bits: -0.3 * sum(bits))
     strategy = p | draw(1) | gibbs(1, n=2, ess=1.0, ancestors=True)
     assert_same(measure(strategy), measure(p | draw(1)))
+
+
+def test_a_particle_that_was_moved_samples_what_it_has_not_come_to() -> None:
+    p = PROGRAMS["uneven"] | weigh(STEERED)
+    assert_same(measure(p | smc(1, move=mh(1))), measure(p | draw(1)))
+
+
+STEERED = Potential("steered", lambda bits: 0.2 * sum(bits), lambda seen: 0.1 * len(seen))

@@ -29,7 +29,8 @@ _HOME = {
     "ponder.checking.check": "check",
     "ponder.dist": "Bernoulli Categorical Dist Exponential Independent Mixture Normal SciPy "
     "Uniform",
-    "ponder.effects": "Done each factor iterate nested observe Program program sample twist",
+    "ponder.effects": "Done Effects each factor iterate nested observe Program program sample "
+    "twist",
     "ponder.errors": "PonderError",
     "ponder.interpret": "enumerate_measure evaluate simulate",
     "ponder.law": "Law",
@@ -38,11 +39,11 @@ _HOME = {
     "ponder.lm.sampling_law": "SamplingLaw",
     "ponder.lm.table": "TableLM",
     "ponder.meaning": "Atom",
-    "ponder.measure": "ABSTAIN Population Posterior",
-    "ponder.notation": "parse",
+    "ponder.measure": "ABSTAIN answer_of Population Posterior",
+    "ponder.notation": "register",
     "ponder.particle": "Particle",
     "ponder.question": "Question",
-    "ponder.recipes": "best_of_n cot direct judge particle_filter self_consistency steps "
+    "ponder.recipes": "best_of_n cot direct judge parse particle_filter self_consistency steps "
     "weighted_vote",
     "ponder.strategy": "Block Collapse Decide Infer Move Pipeline Repeat Transform",
     "ponder.trace": "Trace",

@@ -48,6 +48,7 @@ from ponder.dist import Normal as Normal
 from ponder.dist import SciPy as SciPy
 from ponder.dist import Uniform as Uniform
 from ponder.effects import Done as Done
+from ponder.effects import Effects as Effects
 from ponder.effects import Program as Program
 from ponder.effects import each as each
 from ponder.effects import factor as factor
@@ -73,13 +74,15 @@ from ponder.meaning import Atom as Atom
 from ponder.measure import ABSTAIN as ABSTAIN
 from ponder.measure import Population as Population
 from ponder.measure import Posterior as Posterior
-from ponder.notation import parse as parse
+from ponder.measure import answer_of as answer_of
+from ponder.notation import register as register
 from ponder.particle import Particle as Particle
 from ponder.question import Question as Question
 from ponder.recipes import best_of_n as best_of_n
 from ponder.recipes import cot as cot
 from ponder.recipes import direct as direct
 from ponder.recipes import judge as judge
+from ponder.recipes import parse as parse
 from ponder.recipes import particle_filter as particle_filter
 from ponder.recipes import self_consistency as self_consistency
 from ponder.recipes import steps as steps

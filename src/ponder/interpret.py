@@ -120,9 +120,21 @@ def enumerate_runs(program: Program[X], limit: int = 1_000_000) -> Iterator[tupl
     raise TooManyRuns(f"more than {limit} runs to enumerate; use a smaller model or sample")
 
 
+def key_of(value: Any) -> Any:
+    """The value as a key: what it prints, if it cannot be hashed."""
+    try:
+        hash(value)
+    except TypeError:
+        return repr(value)
+    return value
+
+
 def enumerate_measure(program: Program[Any], limit: int = 1_000_000) -> dict[Any, float]:
-    """The unnormalised measure of a program on its values, exactly: value -> mass."""
+    """The unnormalised measure of a program on its values, exactly: value -> mass.
+
+    A value that cannot be hashed is found under what it prints.
+    """
     terms: dict[Any, list[float]] = defaultdict(list)
     for value, log_mass in enumerate_runs(program, limit):
-        terms[value].append(math.exp(log_mass))
+        terms[key_of(value)].append(math.exp(log_mass))
     return {value: math.fsum(parts) for value, parts in terms.items()}

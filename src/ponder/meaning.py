@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ponder.effects import Effects, Program
-from ponder.interpret import enumerate_runs
+from ponder.interpret import enumerate_runs, key_of
 from ponder.particle import Particle
 from ponder.trace import Trace
 
@@ -55,8 +55,8 @@ def atoms(program: Program[Any], limit: int = 100_000) -> list[Atom]:
 
 
 def by_value(measure: Sequence[Atom]) -> dict[Any, float]:
-    """Mass of each value."""
+    """Mass of each value, under :func:`key_of` it."""
     terms: dict[Any, list[float]] = defaultdict(list)
     for atom in measure:
-        terms[atom.value].append(atom.mass)
+        terms[key_of(atom.value)].append(atom.mass)
     return {value: math.fsum(parts) for value, parts in terms.items()}

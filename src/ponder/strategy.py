@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 from ponder.binding import Binding, PotentialSource
 from ponder.effects import Effects, Program
 from ponder.errors import PonderError
-from ponder.law import Law
+from ponder.law import Law, stated
 from ponder.meaning import Atom
 from ponder.measure import Population, Posterior
 
@@ -30,8 +30,8 @@ class Block:
     """One step of a strategy. Subclasses are frozen dataclasses; their fields are its arguments."""
 
     notation: ClassVar[str] = ""
-    # Fields that say how much to run; an exact check makes them as small as it must.
-    sizes: ClassVar[tuple[str, ...]] = ("n",)
+    # Fields that say how much to run, which an exact check makes small; None: every whole number.
+    sizes: ClassVar[tuple[str, ...] | None] = None
     least: ClassVar[int] = 1
 
     def law(self, incoming: Law) -> Law:
@@ -247,21 +247,29 @@ def applied(
     """The program after ``block`` at this stage; ``law`` is the one it then has."""
     if stage == "program" and isinstance(block, Transform):
         return block.transform(program, binding)
-    if isinstance(block, Infer):
-        return block.infer(program, law)
-    if isinstance(block, Repeat):
-        return block.repeat(program)
     if isinstance(block, Collapse):
         return block.collapse(program)
 
     def run() -> Effects[Any]:
+        if isinstance(block, Infer):
+            return _as_complete((yield from block.infer(program, law)))
+        if isinstance(block, Repeat):
+            return _as_complete((yield from block.repeat(program)))
         population = yield from program
         if isinstance(block, Move):
-            return (yield from block.move(population, binding))
+            return _as_complete((yield from block.move(population, binding)))
         assert isinstance(block, Decide)
         return (yield from block.decide(population, binding))
 
     return Program(run, program.name)
+
+
+def _as_complete(population: Population[Any]) -> Population[Any]:
+    """The population; one with a trace that was cut short claims nothing, whatever it says."""
+    complete = all(trace.status != "unfinished" for trace in population.traces)
+    if complete or population.law.kind == "heuristic":
+        return population
+    return population.with_law(stated(population.law, complete=False))
 
 
 def next_stage(stage: Stage, block: Block, whole: Pipeline) -> Stage:

@@ -12,7 +12,7 @@ from ponder.blocks.kernel import Kernel
 from ponder.blocks.smc import Particles, heirs, sweep
 from ponder.dist import NEG_INF, Categorical, Independent
 from ponder.effects import Each, Effects, Sample
-from ponder.errors import NotAFunctionOfItsChoices, PonderError
+from ponder.errors import CutShort, NotAFunctionOfItsChoices, PonderError
 from ponder.law import Law
 from ponder.measure import Floats, Population, normalise
 from ponder.particle import Particle
@@ -34,7 +34,6 @@ class Gibbs(Kernel):
     ess: float = 0.5
     ancestors: bool = False
     notation: ClassVar[str] = "gibbs"
-    sizes: ClassVar[tuple[str, ...]] = ("steps", "n")
     least: ClassVar[int] = 2
 
     @property
@@ -45,6 +44,8 @@ class Gibbs(Kernel):
         law = Law("weighted", particle.program.name)
         run = conditional_smc(particle, self.n, law, self.ess, ancestors=self.ancestors)
         population = yield from run
+        if population.law.kind == "heuristic":
+            raise CutShort
         chosen = yield Sample(Categorical(population.weights.tolist()), "chosen")
         return Particle.of(population.traces[chosen])
 

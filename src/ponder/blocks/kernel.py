@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 from ponder.binding import Binding
 from ponder.dist import NEG_INF, Bernoulli
 from ponder.effects import Each, Effects, Program, Sample
-from ponder.law import Law
+from ponder.errors import CutShort
+from ponder.law import Law, stated
 from ponder.measure import Population
 from ponder.particle import Kept, Particle
 from ponder.strategy import Move
@@ -26,7 +27,6 @@ class Kernel(Move):
     """
 
     steps: int = 1
-    sizes: ClassVar[tuple[str, ...]] = ("steps",)
     partial: ClassVar[bool] = False
 
     @property
@@ -43,27 +43,38 @@ class Kernel(Move):
 
     def steps_of(
         self, particles: Sequence[Particle[Any]], stage: int | None = None
-    ) -> Effects[list[Particle[Any]]]:
-        """All particles moved, together; at a stage only those that run, never the weightless."""
-        moved: list[Particle[Any]] = yield Each([self._moved(p, stage) for p in particles])
-        return moved
+    ) -> Effects[tuple[list[Particle[Any]], bool]]:
+        """All particles moved, together, and whether no step was cut short.
 
-    def _moved(self, particle: Particle[Any], stage: int | None) -> Program[Particle[Any]]:
-        def run() -> Effects[Particle[Any]]:
+        At a stage only those move that run; those without weight never do.
+        """
+        moved: list[tuple[Particle[Any], bool]]
+        moved = yield Each([self._moved(p, stage) for p in particles])
+        return [p for p, _ in moved], all(complete for _, complete in moved)
+
+    def _moved(
+        self, particle: Particle[Any], stage: int | None
+    ) -> Program[tuple[Particle[Any], bool]]:
+        def run() -> Effects[tuple[Particle[Any], bool]]:
             now = particle
             movable = "finished" if stage is None else "running"
-            for _ in range(self.steps):
-                if now.status == movable and now.log_weight > NEG_INF:
-                    now = yield from self.step(now, stage)
-            return now
+            try:
+                for _ in range(self.steps):
+                    if now.status == movable and now.log_weight > NEG_INF:
+                        now = yield from self.step(now, stage)
+            except CutShort:
+                # Which steps are cut depends on what they propose: the rest is not invariant.
+                return now, False
+            return now, True
 
         return Program(run, repr(self))
 
     def move(self, population: Population[Any], binding: Binding) -> Program[Population[Any]]:
         def run() -> Effects[Population[Any]]:
             particles = [Particle.of(trace) for trace in population.traces]
-            moved = yield from self.steps_of(particles)
-            return replace(population, traces=tuple(p.trace() for p in moved))
+            moved, complete = yield from self.steps_of(particles)
+            law = stated(self.law(population.law), complete=complete)
+            return replace(population, traces=tuple(p.trace() for p in moved), law=law)
 
         return Program(run, repr(self))
 
@@ -79,15 +90,18 @@ def propose_trace(
     """
     new: Particle[Any] = Particle(particle.program, kept=kept)
     yield from new.advance(stop=stage is not None, stages=stage or 1)
+    new.follow(None)  # what it has not come to yet is for it to sample
     return new, new.log_weight - particle.log_weight + new.log_kept
 
 
 def accept(old: Particle[Any], new: Particle[Any], log_ratio: float) -> Effects[Particle[Any]]:
     """The new particle with probability min(1, ratio), else the old one.
 
-    What has finished stays so and what runs goes on: a proposal of another status is refused. So
-    is one that was cut short, since it is not known.
+    What has finished stays so and what runs goes on: a proposal of another status is refused. One
+    that was cut short raises CutShort.
     """
+    if new.status == "unfinished":
+        raise CutShort
     if new.status != old.status:
         new.close("dead")
         return old

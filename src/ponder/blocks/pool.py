@@ -29,7 +29,6 @@ class Pool(Repeat):
 
     k: int
     notation: ClassVar[str] = "pool"
-    sizes: ClassVar[tuple[str, ...]] = ("k",)
 
     def law(self, incoming: Law) -> Law:
         return incoming

@@ -108,7 +108,8 @@ def sweep(
             # At every stage, and only what is still running: to move only after a resampling, or
             # the finished as long as others run, would let what the particles are decide who is
             # moved, and that does not keep the target.
-            particles = yield from move.steps_of(particles, stage)
+            particles, complete = yield from move.steps_of(particles, stage)
+            law = stated(law, complete=complete)
         # What factors and twists have added so far is part of the weight.
         added = np.array([p.log_weight for p in particles])
         offsets = log_weights - np.where(added == NEG_INF, 0.0, added)
@@ -141,7 +142,10 @@ def heirs(particles: Particles, ancestors: list[int]) -> Particles:
 
 
 def smc(
-    n: int, resample: Resampler = systematic, ess: float = 0.5, move: Kernel | None = None
+    n: int,
+    resample: Resampler = systematic,
+    ess: float = 0.5,
+    move: Kernel | Callable[[], Kernel] | None = None,
 ) -> SMC:
     """``smc(n, resample=systematic, ess=0.5)``. ``ess=1`` resamples at every step, 0 never.
 
@@ -149,6 +153,8 @@ def smc(
     """
     if not 0 <= ess <= 1:
         raise PonderError(f"smc needs an ess threshold between 0 and 1, got {ess}")
+    if move is not None and callable(move):
+        move = move()  # by its bare name in the notation
     if move is not None and not (isinstance(move, Kernel) and move.partial):
         raise PonderError(
             f"smc moves particles by mh(...) or regenerate(...), which can step on unfinished "

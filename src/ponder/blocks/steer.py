@@ -34,7 +34,6 @@ class Steer(Infer):
     n: int
     k: int = 2
     notation: ClassVar[str] = "steer"
-    sizes: ClassVar[tuple[str, ...]] = ("n", "k")
 
     def law(self, incoming: Law) -> Law:
         return resampled(incoming)

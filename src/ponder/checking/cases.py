@@ -13,6 +13,7 @@ from ponder.checking.toy_models import BINDINGS, graded
 from ponder.checking.toys import PROGRAMS
 from ponder.effects import Program
 from ponder.errors import PonderError
+from ponder.recipes import steps
 from ponder.strategy import (
     Block,
     Collapse,
@@ -35,27 +36,42 @@ class Case:
     binding: Binding
     own: bool = False
 
-    def resized(self, most: int) -> Case:
-        """The same with at most ``most`` particles, runs and so on, and single steps."""
-        blocks = tuple(resized(block, most) for block in self.pipeline.blocks)
+    def resized(self, most: int, *, forced: bool = True) -> Case:
+        """The same with at most ``most`` particles, runs, steps; ``forced`` resamples always."""
+        blocks = tuple(resized(block, most, forced) for block in self.pipeline.blocks)
         return dataclasses.replace(self, pipeline=Pipeline(self.pipeline.source, blocks))
 
 
-def resized(block: Block, most: int) -> Block:
-    """The block with its sizes cut down to ``most``; a kernel steps once.
+def resized(block: Block, most: int, forced: bool) -> Block:
+    """The block with its sizes cut down to ``most``.
 
-    Resampling is forced, since few particles would hardly ever come to it by themselves.
+    Resampling is ``forced``, since few particles would hardly ever come to it by themselves.
     """
     changed: dict[str, Any] = {}
     for f in dataclasses.fields(block):
         value = getattr(block, f.name)
         if isinstance(value, Block):
-            changed[f.name] = resized(value, most)
-        elif f.name == "ess":
+            changed[f.name] = resized(value, most, forced)
+        elif f.name == "ess" and forced:
             changed[f.name] = 1.0
-        elif f.name in block.sizes and isinstance(value, int):
-            changed[f.name] = min(value, 1 if f.name == "steps" else max(most, block.least))
+    sizes = _sizes(block)
+    taken: dict[int, int] = {}
+    for name, size in sorted(sizes.items(), key=lambda pair: pair[1]):
+        # Only the first size can be one: with a single continuation each, nothing is steered.
+        least = max(block.least, 1 if name == next(iter(sizes)) else 2)
+        small = min(size, max(most, least))
+        # Sizes that differ go on to differ: what a method does may hang on it.
+        while any(small == s and size != of for of, s in taken.items()) and small < size:
+            small += 1
+        taken[size] = changed[name] = small
     return dataclasses.replace(block, **changed)
+
+
+def _sizes(block: Block) -> dict[str, int]:
+    """The sizes of a block, by the name of the field."""
+    names = [f.name for f in dataclasses.fields(block)] if block.sizes is None else block.sizes
+    values = {name: getattr(block, name) for name in names}
+    return {k: v for k, v in values.items() if isinstance(v, int) and not isinstance(v, bool)}
 
 
 def as_pipeline(subject: Any) -> Pipeline:
@@ -73,9 +89,9 @@ def as_pipeline(subject: Any) -> Pipeline:
     if isinstance(subject, Infer):
         return Pipeline(toy, (subject,))
     if isinstance(subject, Move | Decide):
-        return Pipeline(toy, (draw(2), subject))
+        return Pipeline(toy, (draw(8), subject))
     if isinstance(subject, Transform):
-        return Pipeline(toy, (subject, draw(2)))
+        return Pipeline(toy, (subject, draw(4)))
     if isinstance(subject, Repeat):
         return Pipeline(toy, (smc(2), subject))
     if isinstance(subject, Collapse):
@@ -92,9 +108,10 @@ def cases_of(subject: Any) -> Iterator[Case]:
     source = pipeline.source
     if source.fixed and source.name not in PROGRAMS:
         yield Case(source.name, pipeline, Binding(), own=True)
-    if not source.fixed:
+    if not source.fixed or isinstance(subject, Block):
+        spoken = Pipeline(steps if source.fixed else source, pipeline.blocks)
         for name, binding in BINDINGS.items():
-            yield Case(name, pipeline, binding)
+            yield Case(name, spoken, binding)
     if isinstance(subject, Program):
         return
     blocks = tuple(_on_toys(block) for block in pipeline.blocks)

@@ -8,18 +8,20 @@ from typing import Any
 
 from ponder.blocks.kernel import Kernel
 from ponder.checking.cases import Case, as_pipeline, cases_of
-from ponder.checking.claims import Finding, Report
+from ponder.checking.claims import Finding, Report, Verdict
+from ponder.checking.cutting import check_cut
 from ponder.checking.decisions import check_bounded, check_plug_in, crafted
-from ponder.checking.enumerated import check_case, small_enough
+from ponder.checking.enumerated import WEIGHTED, check_case, small_enough, undecided
 from ponder.checking.heuristics import describe
 from ponder.checking.kernel_matrix import check_kernels
 from ponder.checking.merge import merged
-from ponder.checking.sampled import Sampling, bounded_sampling_of, sample_cases, sampling_of
+from ponder.checking.sampled import Sampling, sample_cases, samplings_of
 from ponder.errors import NotAFunctionOfItsChoices, PonderError, TooManyRuns
 from ponder.measure import Population
 from ponder.strategy import Decide, Pipeline
 
-SAMPLED_ON = ("answering model", "chain", "early", "crowded")
+SAMPLED_ON = ("answering model", "chain", "early", "rare")
+LEAST_RUNS, MOST_RUNS = 1_500, 10_000
 Told = Callable[[str], None]
 
 
@@ -30,6 +32,9 @@ class Check:
         self.pipeline: Pipeline = as_pipeline(subject)
         self.cases = list(cases_of(subject))
         self.seconds, self.seed, self.told = seconds, seed, told
+        # A number of runs, not a time: what is found must not depend on how busy the machine is.
+        self.limit = min(MOST_RUNS, max(LEAST_RUNS, int(100 * seconds)))
+        self.too_large: list[str] = []
         self.started = time.perf_counter()
         self.findings: list[Finding] = []
         self.populations: list[Population[Any]] = crafted()
@@ -39,16 +44,17 @@ class Check:
     def run(self) -> Report:
         """All claims in turn."""
         for case in self.cases:
+            self.told(f"enumerating on {case.toy}")
             self._attempt(case, self._enumerate)
+            if case.binding.model is not None:
+                self._attempt(case, self._cut)
         for case in self.cases:
-            if (case.own or case.toy in SAMPLED_ON) and case.toy not in self.failed:
+            if case.own or case.toy in SAMPLED_ON:
                 self._attempt(case, self._prepare)
+        if not any(f.verdict == "refuted" for f in self.findings):
+            self.told("sampling at its own size")
+            self._sample()
         self._decide()
-        self.told("sampling at its own size")
-        left = max(self.seconds - self._spent(), 0.25 * self.seconds)
-        refuted = any(f.verdict == "refuted" for f in self.findings)
-        if not refuted:
-            self.findings += sample_cases(self.samplings, left, self.seed)
         self._heuristic()
         self._explain()
         found = tuple(merged(self.findings))
@@ -64,55 +70,63 @@ class Check:
             claim = "a function of its choices"
             self.findings.append(Finding(claim, "enumerated", "refuted", case.toy, note=str(error)))
         except TooManyRuns:
-            pass  # other toys are smaller
+            self.too_large.append(case.toy)
         except Exception as error:
             if isinstance(error, PonderError) and case.own and len(self.cases) > 1:
                 note = f"{error}; its blocks were checked on the toys"
                 fact = Finding("its own program was not checked", "none", "known", note=note)
                 self.findings += [] if fact in self.findings else [fact]
             else:
-                self.failed[case.toy] = f"{type(error).__name__}: {error}"
+                said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                self.failed.setdefault(case.toy, said)
 
     def _enumerate(self, case: Case) -> None:
-        self.told(f"enumerating on {case.toy}")
-        each = 0.5 * self.seconds / len(self.cases)
-        for small in small_enough(case, each):
+        for small in small_enough(case, self.limit):
             try:
-                findings, expectation = check_case(small)
+                findings, expectation = check_case(small, 4 * self.limit)
             except TooManyRuns:
                 continue  # the estimate was too low
             break
         else:
+            self.too_large.append(case.toy)
             return
         self.findings += findings
         if len(self.populations) < 300:
             self.populations += expectation.populations[:40]
         if any(isinstance(b, Kernel) for b in case.pipeline.blocks):
-            self.findings += check_kernels(small, each)
-        if self.pipeline.law.kind == "bounded":
-            self.findings.append(check_bounded(small))
+            self.findings += check_kernels(small, self.limit)
+        if case.pipeline.law.kind == "bounded" and small == case:
+            self.findings.append(check_bounded(case))
+
+    def _cut(self, case: Case) -> None:
+        self.findings.append(check_cut(case))
 
     def _prepare(self, case: Case) -> None:
-        sampling = sampling_of(case)
-        if sampling is not None:
-            self.samplings.append(sampling)
-            if self.pipeline.law.kind == "bounded":
-                self.samplings.append(bounded_sampling_of(case))
+        self.samplings += samplings_of(case)
+
+    def _sample(self) -> None:
+        left = max(self.seconds - self._spent(), 0.25 * self.seconds)
+        found, failed = sample_cases(self.samplings, left, self.seed)
+        self.findings += found
+        self.failed = {**failed, **self.failed}
+        for sampling in self.samplings:
+            self.populations += sampling.populations
 
     def _decide(self) -> None:
         block = self.pipeline.blocks[-1]
-        if not isinstance(block, Decide):
-            return
-        self.told("deciding")
-        if self.pipeline.law.kind == "consistent":
+        if isinstance(block, Decide) and self.pipeline.law.kind == "consistent":
+            self.told("deciding")
             binding = self.cases[-1].binding
-            self.findings += check_plug_in(block, self.populations, binding)
+            self._attempt(
+                self.cases[-1],
+                lambda case: self.findings.extend(check_plug_in(block, self.populations, binding)),
+            )
 
     def _heuristic(self) -> None:
         if self.pipeline.law.kind != "heuristic":
             return
         for case in self.cases:
-            for small in small_enough(case, 1.0):
+            for small in small_enough(case, self.limit):
                 fact = describe(small)
                 if fact is not None:
                     self.findings.append(fact)
@@ -120,6 +134,19 @@ class Check:
         self.findings.append(Finding("heuristic: it claims nothing", "none", "heuristic"))
 
     def _explain(self) -> None:
+        """What was not tested, and why."""
+        law = undecided(self.pipeline).law
+        if law.kind == "consistent":
+            note = "a population that is consistent claims nothing that a finite size could refute"
+            self.findings.append(Finding("consistent", "none", "untested", note=note))
+        if self.too_large:
+            toys = ", ".join(dict.fromkeys(self.too_large))
+            note = f"more than about {self.limit} runs even at the smallest sizes on {toys}"
+            some = any(f.claim == WEIGHTED for f in self.findings)
+            verdict: Verdict = "known" if some else "untested"
+            if not some:
+                note += "; sizes are the whole numbers among a block's fields, or those in `sizes`"
+            self.findings.append(Finding("not enumerated everywhere", "none", verdict, note=note))
         if self.failed:
             toy, why = next(iter(self.failed.items()))
             note = f"failed on {len(self.failed)} of {len(self.cases)} toys, first on {toy}: {why}"

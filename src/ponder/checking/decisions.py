@@ -40,7 +40,14 @@ def crafted() -> list[Population[Any]]:
         _population(["a", "b", "b"], None, ["finished", "unfinished", "dead"]),
         _population(["a"], [1e-300]),
         _population("cacba", [0.25, 0.25, 0.125, 0.125, 0.25]),
+        *(_crowd(n) for n in (6, 9, 17, 33, 100)),
     ]
+
+
+def _crowd(n: int) -> Population[Any]:
+    """Many traces: a heavy minority against light ones, some of which give no answer."""
+    weights = [1.0 / (1 + i % 7) ** 2 + (0.3 if i % 5 == 0 else 0.0) for i in range(n)]
+    return _population([None if i % 6 == 4 else "abcd"[i % 4] for i in range(n)], weights)
 
 
 def _population(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,16 @@ import numpy as np
 from ponder.checking.cases import Case
 from ponder.checking.claims import Finding
 from ponder.checking.leaves import estimated_leaves
-from ponder.interpret import enumerate_runs
+from ponder.interpret import enumerate_measure, enumerate_runs, key_of
 from ponder.meaning import Atom, atoms, by_value
 from ponder.measure import Population
 from ponder.strategy import Decide, Pipeline
 
 TOLERANCE = 1e-12
-LIMIT = 100_000
+LIMIT = 20_000  # runs of what is not under check: the program alone, a potential
+MOST_JOINT = 3  # traces whose joint law is written out
 WEIGHTED = "weighted: E sum w delta(x) is the target"
+CARRIED = "traces carry the factors of their program"
 Masses = dict[Any, float]
 
 
@@ -40,22 +41,14 @@ def specified(case: Case) -> list[Atom]:
     return list(measure)
 
 
-def key_of(value: Any) -> Any:
-    """The value, or what it prints if it cannot be hashed."""
-    try:
-        hash(value)
-    except TypeError:
-        return repr(value)
-    return value
-
-
 @dataclass
 class Expectation:
     """What a strategy's populations are on average, added up run by run."""
 
     mass: list[float] = field(default_factory=list)
     terms: dict[Any, list[float]] = field(default_factory=lambda: defaultdict(list))
-    pairs: dict[Any, list[float]] = field(default_factory=lambda: defaultdict(list))
+    joint: dict[Any, list[float]] = field(default_factory=lambda: defaultdict(list))
+    n: int = 0
     unequal: float = 0.0
     runs: int = 0
     populations: list[Population[Any]] = field(default_factory=list)
@@ -72,75 +65,79 @@ class Expectation:
         for value, weight in zip(values, weights.tolist(), strict=True):
             if weight > 0:
                 self.terms[value].append(probability * weight)
-        n = len(values)
-        self.unequal = max(self.unequal, float(np.abs(weights - 1 / n).max(initial=0.0)))
-        for a, b in combinations(values, 2):
-            self.pairs[a, b].append(probability * 2 / (n * (n - 1)))
+        self.n = max(self.n, len(values))
+        apart = np.abs(weights - 1 / max(1, len(values)))
+        self.unequal = max(self.unequal, float(apart.max(initial=0.0)))
+        if len(values) <= MOST_JOINT:
+            self.joint[tuple(values)].append(probability)
 
 
-def enumerate_case(case: Case) -> Expectation:
-    """Every run of the strategy up to its population. Raises PonderError if there are too many."""
+def enumerate_case(case: Case, limit: int) -> Expectation:
+    """Every run of the strategy up to its population. Raises TooManyRuns beyond ``limit``."""
     found = Expectation()
     program = undecided(case.pipeline).bind(case.binding)
-    for population, log_prob in enumerate_runs(program, LIMIT):
+    for population, log_prob in enumerate_runs(program, limit):
         found.add(population, log_prob)
     return found
 
 
-def small_enough(case: Case, seconds: float) -> Iterator[Case]:
-    """The case at sizes of at most 3, 2 and 1 that can be enumerated within ``seconds``."""
+def small_enough(case: Case, limit: int) -> Iterator[Case]:
+    """The case at sizes of at most 3, 2 and 1, where it has about ``limit`` runs or fewer."""
     tried = set()
     for most in (3, 2, 1):
         small = case.resized(most)
         if repr(small.pipeline) in tried:
             continue
         tried.add(repr(small.pipeline))
-        started = time.perf_counter()
-        leaves, probes = estimated_leaves(undecided(small.pipeline).bind(small.binding))
-        each = (time.perf_counter() - started) / probes
-        if leaves <= LIMIT / 4 and leaves * each <= seconds:
+        if estimated_leaves(undecided(small.pipeline).bind(small.binding)) <= limit:
             yield small
 
 
-def worst(estimates: dict[Any, list[float]], exact: Masses) -> tuple[float, float, float]:
-    """(largest difference, estimate there, exact value there)."""
+def worst(estimates: Mapping[Any, Sequence[float]], exact: Masses) -> tuple[float, float, float]:
+    """(largest difference as a share of all the exact mass, estimate there, exact value there)."""
+    scale = math.fsum(exact.values()) or 1.0
     differences = []
     for value in {**estimates, **exact}:
         estimate = math.fsum(estimates.get(value, ()))
         truth = exact.get(value, 0.0)
-        differences.append((abs(estimate - truth), estimate, truth))
+        differences.append((abs(estimate - truth) / scale, estimate, truth))
     return max(differences, default=(0.0, 0.0, 0.0))
 
 
-def check_case(case: Case) -> tuple[list[Finding], Expectation]:
+def check_case(case: Case, limit: int) -> tuple[list[Finding], Expectation]:
     """What the population of this case claims by the table of laws, exactly."""
     law = undecided(case.pipeline).law
-    found = enumerate_case(case)
-    target = {}
-    for value, mass in by_value(specified(case)).items():
-        target[key_of(value)] = mass
+    found = enumerate_case(case, limit)
+    target = by_value(specified(case))
     name = f"{case.toy}: {case.pipeline!r}" if case.own else f"{case.toy} | {_after(case)}"
+    findings = [_finding(CARRIED, case.toy, _carried(case), found)]
+    if law.kind in ("exact", "weighted"):
+        findings.append(_finding(WEIGHTED, name, worst(found.terms, target), found))
     total = math.fsum(found.mass)
-    findings = [
-        _finding(
-            "weighted: E sum w delta(x) is the target", name, worst(found.terms, target), found
-        )
-    ]
     if abs(total - 1) > TOLERANCE * 10:
-        findings.append(
-            _finding(
-                "the strategy itself has no factors", name, (abs(total - 1), total, 1.0), found
-            )
-        )
+        stray = (abs(total - 1), total, 1.0)
+        findings.append(_finding("the strategy itself has no factors", name, stray, found))
     if law.kind == "exact":
-        mass = math.fsum(target.values())
-        squared = {(a, b): target[a] * target[b] / mass**2 for a in target for b in target}
-        if found.pairs:
-            pairs = worst(found.pairs, squared)
-            findings.append(_finding("exact: pairs are independent", name, pairs, found))
+        if 1 < found.n <= MOST_JOINT:
+            apart = worst(found.joint, _independent(target, found.n))
+            findings.append(_finding("exact: traces are independent", name, apart, found))
         equal = (found.unequal, 1 + found.unequal, 1.0)
         findings.append(_finding("exact: weights are equal", name, equal, found))
     return findings, found
+
+
+def _independent(target: Masses, n: int) -> Masses:
+    """The joint law of n independent draws from the target."""
+    mass = math.fsum(target.values())
+    drawn = product(target.items(), repeat=n)
+    return {tuple(v for v, _ in d): math.prod(m / mass for _, m in d) for d in drawn}
+
+
+def _carried(case: Case) -> tuple[float, float, float]:
+    """The measure of traces, with which all targets begin, against the program's run as it is."""
+    program = case.pipeline.source.bind(case.binding)
+    traced = {value: [mass] for value, mass in by_value(atoms(program, LIMIT)).items()}
+    return worst(traced, enumerate_measure(program, LIMIT))
 
 
 def _after(case: Case) -> str:

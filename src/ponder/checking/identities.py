@@ -12,11 +12,12 @@ import numpy as np
 
 from ponder.blocks import multinomial, residual, stratified, systematic
 from ponder.blocks.bounds import evidence_bounds
+from ponder.blocks.staged import staged
 from ponder.blocks.thin import without_replacement
 from ponder.checking.claims import Finding, Report
 from ponder.checking.enumerated import TOLERANCE, worst
 from ponder.checking.toy_models import BINDINGS
-from ponder.checking.toys import chain, early
+from ponder.checking.toys import chain, early, misled
 from ponder.effects import Effects, Program
 from ponder.interpret import enumerate_measure, enumerate_runs
 from ponder.meaning import atoms
@@ -75,19 +76,35 @@ def _selection(resampler: Any, weights: Any, n: int) -> Program[list[tuple[int, 
 
 
 def steps_is_cot() -> Report:
-    """Drawn in segments or at once, a reply has the same law."""
+    """Drawn in segments or at once, a reply has the same law, where it is cut off too."""
     started = time.perf_counter()
     findings = []
     for name, binding in BINDINGS.items():
-        laws = []
-        for source in (steps, cot):
-            texts: dict[Any, list[float]] = defaultdict(list)
-            for atom in atoms(source.bind(binding)):
-                texts[atom.value.text].append(atom.mass)
-            laws.append(texts)
-        exact = {text: math.fsum(masses) for text, masses in laws[1].items()}
-        findings.append(_finding("steps has the law of cot", worst(laws[0], exact), 1, name))
+        for most in (2, 512):
+            laws = []
+            for source in (steps, cot):
+                replies: dict[Any, list[float]] = defaultdict(list)
+                for atom in atoms(source(max_tokens=most).bind(binding)):
+                    reply = atom.value
+                    replies[reply.text, reply.answer, reply.finish].append(atom.mass)
+                laws.append(replies)
+            exact = {reply: math.fsum(masses) for reply, masses in laws[1].items()}
+            apart = worst(laws[0], exact)
+            toy = f"{name}, {most} tokens"
+            findings.append(_finding("steps has the law of cot", apart, 1, toy))
     return _report("steps = cot", "exact", findings, started)
+
+
+def staged_is_program() -> Report:
+    """Estimated stage by stage inside of a program, a program has the same measure."""
+    started = time.perf_counter()
+    findings = []
+    for program in (chain(2), early(), misled()):
+        inside = enumerate_measure(staged(program, 2, ess=1.0))
+        apart = worst({v: [m] for v, m in inside.items()}, enumerate_measure(program))
+        claim = "staged has the measure of its program"
+        findings.append(_finding(claim, apart, 1, program.name))
+    return _report("staged", "weighted", findings, started)
 
 
 def bounds() -> Report:
@@ -124,5 +141,6 @@ def bounds() -> Report:
 IDENTITIES: dict[str, Callable[[], Report]] = {
     "resamplers": resamplers,
     "steps = cot": steps_is_cot,
+    "staged": staged_is_program,
     "evidence bounds": bounds,
 }

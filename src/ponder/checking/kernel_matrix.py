@@ -13,15 +13,15 @@ from ponder.binding import Binding
 from ponder.blocks.kernel import Kernel
 from ponder.checking.cases import Case
 from ponder.checking.claims import Finding
-from ponder.checking.enumerated import LIMIT, TOLERANCE, key_of
+from ponder.checking.enumerated import LIMIT, TOLERANCE
 from ponder.checking.leaves import estimated_leaves
 from ponder.effects import Program
-from ponder.interpret import enumerate_runs
+from ponder.interpret import enumerate_runs, key_of
 from ponder.law import Law
 from ponder.meaning import atoms
 from ponder.measure import Floats, Population
 from ponder.strategy import Infer, Transform
-from ponder.trace import Trace
+from ponder.trace import Choice, Trace
 
 MOST_STATES = 40
 
@@ -45,14 +45,19 @@ class Matrix:
         return float(np.abs(flow - flow.T).max(initial=0.0))
 
     @property
+    def still(self) -> bool:
+        """Whether nothing ever moves, although there is somewhere to go."""
+        return len(self.pi) > 1 and bool(np.all(np.diag(self.transitions) > 1 - 1e-12))
+
+    @property
     def irreducible(self) -> bool:
         """Whether every trace can be reached from every other."""
         count, _ = connected_components(self.transitions > 0, connection="strong")
         return bool(count <= 1)
 
 
-def matrix_of(kernel: Kernel, program: Program[Any], seconds: float) -> Matrix | None:
-    """The kernel on the traces of positive mass of ``program``; None if that is too large."""
+def matrix_of(kernel: Kernel, program: Program[Any], limit: int) -> Matrix | None:
+    """The kernel on the traces of positive mass of ``program``; None if it has too many runs."""
     index: dict[Any, int] = {}
     traces: list[Trace[Any]] = []
     masses: list[float] = []
@@ -66,12 +71,14 @@ def matrix_of(kernel: Kernel, program: Program[Any], seconds: float) -> Matrix |
     if not 0 < len(traces) <= MOST_STATES:
         return None
     moves = [_from(kernel, trace) for trace in traces]
-    if sum(estimated_leaves(move, 4)[0] for move in moves) * 5e-4 > seconds:
+    if sum(estimated_leaves(move, 4) for move in moves) > limit:
         return None
     matrix = np.zeros((len(traces), len(traces)))
     for row, move in enumerate(moves):
-        for population, log_prob in enumerate_runs(move, LIMIT):
-            matrix[row, index[_state(population.traces[0])]] += math.exp(log_prob)
+        for population, log_prob in enumerate_runs(move, 4 * limit):
+            column = index.get(_state(population.traces[0]))
+            if column is not None:  # else it left the target: the row sums to less than one
+                matrix[row, column] += math.exp(log_prob)
     return Matrix(np.array(masses) / math.fsum(masses), matrix)
 
 
@@ -81,10 +88,18 @@ def _from(kernel: Kernel, trace: Trace[Any]) -> Program[Population[Any]]:
 
 
 def _state(trace: Trace[Any]) -> Any:
-    return tuple((c.address, key_of(c.value)) for c in trace.choices)
+    return tuple((c.address, key_of(_rounded(c))) for c in trace.choices)
 
 
-def check_kernels(case: Case, seconds: float) -> list[Finding]:
+def _rounded(choice: Choice) -> Any:
+    """The value; of a nested choice its weight too, which a kernel may multiply and divide."""
+    if choice.dist is not None:
+        return choice.value
+    value, log_weight = choice.value
+    return value, round(log_weight, 9)
+
+
+def check_kernels(case: Case, limit: int) -> list[Finding]:
     """Invariance, reversibility and irreducibility of the kernels of a strategy on one toy."""
     program = case.pipeline.source.bind(case.binding)
     findings: list[Finding] = []
@@ -92,7 +107,7 @@ def check_kernels(case: Case, seconds: float) -> list[Finding]:
     for block in case.pipeline.blocks:
         population |= isinstance(block, Infer)
         if isinstance(block, Kernel):
-            matrix = matrix_of(block, program, seconds)
+            matrix = matrix_of(block, program, limit)
             if matrix is not None:
                 findings += _findings(block, case.toy, matrix)
         elif isinstance(block, Transform):
@@ -108,7 +123,9 @@ def _findings(kernel: Kernel, toy: str, matrix: Matrix) -> list[Finding]:
         found.append(_finding(claim, toy, matrix.imbalance, size))
     reached = 0.0 if matrix.irreducible else 1.0
     fact = Finding(f"{kernel!r} is irreducible", "enumerated", "known", toy, evidence=reached)
-    return [*found, fact]
+    moves = 0.0 if matrix.still else 1.0
+    moved = Finding(f"{kernel!r} moves", "enumerated", "known", toy, evidence=1.0 - moves)
+    return [*found, moved, fact]
 
 
 def _finding(claim: str, toy: str, difference: float, size: int) -> Finding:

@@ -36,8 +36,8 @@ class _Probe:
         pass
 
 
-def estimated_leaves(program: Program[Any], probes: int = PROBES) -> tuple[float, int]:
-    """(estimated number of runs, probes made): unbiased, by random descents (Knuth 1975)."""
+def estimated_leaves(program: Program[Any], probes: int = PROBES) -> float:
+    """The number of runs, estimated without bias by random descents (Knuth 1975)."""
     total = 0.0
     for probe in range(probes):
         handler = _Probe(Stream(derive(b"leaves", str(probe))))
@@ -45,4 +45,4 @@ def estimated_leaves(program: Program[Any], probes: int = PROBES) -> tuple[float
         if task.failed is not None:
             raise task.failed
         total += handler.leaves
-    return total / probes, probes
+    return total / probes

@@ -49,6 +49,9 @@ def _counted(facts: Sequence[Finding]) -> Finding:
     if not facts[0].toy:
         return facts[0]
     missing = [f.toy for f in facts if f.evidence]
+    if len(missing) == len(facts) and facts[0].claim.endswith(" moves"):
+        note = f"on none of {_count(len(facts), 'toy')}: to stay where it is keeps every target"
+        return replace(facts[0], verdict="untested", toy="", evidence=None, note=note)
     note = f"on {len(facts) - len(missing)} of {_count(len(facts), 'toy')}"
     if missing:
         note += f"; not on {', '.join(missing[:3])}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,16 @@ from ponder.blocks.weigh import Weigh
 from ponder.checking.betting import Bet, log_threshold
 from ponder.checking.cases import Case
 from ponder.checking.claims import Finding
-from ponder.checking.enumerated import LIMIT, key_of, specified, undecided
+from ponder.checking.enumerated import LIMIT, specified, undecided
 from ponder.effects import Effects, Program
-from ponder.interpret import enumerate_runs, evaluate
+from ponder.interpret import enumerate_runs, evaluate, key_of
 from ponder.meaning import by_value
 from ponder.measure import Population
 from ponder.particle import Particle
 from ponder.strategy import Collapse, Decide, Infer, Transform
 
 HEAVIEST = 3
+SUSPICIOUS = math.log(100)
 ENOUGH = 0.03  # a bias, relative to the value, below which nobody needs to look longer
 Statistic = Callable[[Any], float]  # of a population, or of a posterior
 
@@ -90,7 +91,7 @@ class Sampling:
     program: Program[Any]
     wagers: list[Wager]
     runs: int = 0
-    seconds: float = 0.0
+    populations: list[Population[Any]] = field(default_factory=list)
 
     def run(self, seconds: float, seed: int) -> None:
         """Runs for about this long."""
@@ -99,22 +100,37 @@ class Sampling:
         while time.perf_counter() - started < seconds:
             outcome = evaluate(self.program, seed, f"{self.case.toy} {self.runs}")
             self.runs += 1
+            if len(self.populations) < 10 and isinstance(outcome, Population):
+                self.populations.append(outcome)
             for values, wager in zip(seen, self.wagers, strict=True):
                 values.append(wager.statistic(outcome))
         for values, wager in zip(seen, self.wagers, strict=True):
             wager.observe(values)
-        self.seconds += time.perf_counter() - started
+
+
+def samplings_of(case: Case) -> Iterator[Sampling]:
+    """A case at its own size and, on one toy, halfway to the sizes that are enumerated."""
+    sampling = sampling_of(case)
+    if sampling is None:
+        return
+    yield sampling
+    if case.pipeline.law.kind == "bounded":
+        yield bounded_sampling_of(case)
+    halfway = case.resized(5, forced=False)
+    if case.toy == "chain" and halfway != case:
+        smaller = sampling_of(halfway)
+        if smaller is not None:
+            yield smaller
 
 
 def sampling_of(case: Case) -> Sampling | None:
-    """What can be wagered on a case; None where its target has no mass or no bound is known."""
-    target = {key_of(v): m for v, m in by_value(specified(case)).items()}
+    """What can be wagered on a case; None where nothing is claimed, or the target has no mass."""
+    target = by_value(specified(case))
     evidence = math.fsum(target.values())
-    if evidence == 0:
-        return None
     law = undecided(case.pipeline).law
-    program = undecided(case.pipeline).bind(case.binding)
-    sampling = Sampling(case, program, [])
+    if evidence == 0 or law.kind not in ("exact", "weighted"):
+        return None
+    sampling = Sampling(case, undecided(case.pipeline).bind(case.binding), [])
     heaviest = sorted(target, key=lambda v: -target[v])[:HEAVIEST]
     if law.kind == "exact":
         sampling.wagers = list(_exact(target, evidence, heaviest))
@@ -158,8 +174,18 @@ def mass_of(value: Any) -> Statistic:
 
 
 def _exact(target: dict[Any, float], evidence: float, heaviest: list[Any]) -> Iterator[Wager]:
-    """Shares of values, and how often two traces agree: that one sees a shared seed."""
+    """Shares of values, and how often traces agree: that sees a shared seed, or one used again."""
     claim = "exact, at its own size: shares, and agreement of pairs"
+
+    agreed = math.fsum((m / evidence) ** 2 for m in target.values())
+
+    def same(i: int, j: int) -> Statistic:
+        def agree(population: Population[Any]) -> float:
+            values = [key_of(t.value) for t in population.traces]
+            i_, j_ = i % len(values), j % len(values)
+            return float(values[i_] == values[j_]) if i_ != j_ else agreed
+
+        return agree
 
     def share_of(value: Any) -> Statistic:
         return lambda p: sum(key_of(t.value) == value for t in p.traces) / len(p)
@@ -171,8 +197,9 @@ def _exact(target: dict[Any, float], evidence: float, heaviest: list[Any]) -> It
             counts[key_of(trace.value)] = counts.get(key_of(trace.value), 0) + 1
         return sum(c * (c - 1) for c in counts.values()) / (n * (n - 1)) if n > 1 else agreed
 
-    agreed = math.fsum((m / evidence) ** 2 for m in target.values())
     yield Wager(claim, "agreement of pairs", agreement, agreed, 1.0)
+    yield Wager(claim, "agreement of the first and the last", same(0, -1), agreed, 1.0)
+    yield Wager(claim, "agreement of the first two", same(0, 1), agreed, 1.0)
     for value in heaviest:
         mean = target[value] / evidence
         yield Wager(claim, f"share of {value!r}", share_of(value), mean, 1.0)
@@ -231,23 +258,34 @@ def _after(case: Case) -> str:
     return " | ".join(map(repr, undecided(case.pipeline).blocks))
 
 
-def sample_cases(samplings: Sequence[Sampling], seconds: float, seed: int) -> list[Finding]:
-    """Runs all cases in turn until something is refuted, enough is known, or the time is up."""
-    claims = sum(len(w.bets) for s in samplings for w in s.wagers)
-    if not claims:
-        return []
-    needed = log_threshold(claims)
-    deadline = time.perf_counter() + seconds
-    turn = min(0.5, seconds / (4 * len(samplings)))
-    while time.perf_counter() < deadline:
-        for sampling in samplings:
-            sampling.run(turn, seed)
-        wagers = [w for s in samplings for w in s.wagers]
-        if any(w.log_e >= needed for w in wagers):
+def sample_cases(
+    samplings: Sequence[Sampling], seconds: float, seed: int
+) -> tuple[list[Finding], dict[str, str]]:
+    """Runs all cases in turn until something is refuted, enough is known, or the time is up.
+
+    As long as an e-value is within 100 of refuting, there is as much time again. Answers the
+    findings, and the toys on which a run failed, with the reason.
+    """
+    failed: dict[str, str] = {}
+    running = list(samplings)
+    needed = log_threshold(max(1, sum(len(w.bets) for s in running for w in s.wagers)))
+    start = time.perf_counter()
+    turn = min(0.5, seconds / (4 * max(1, len(running))))
+    while running:
+        spent = time.perf_counter() - start
+        most = max(w.log_e for s in running for w in s.wagers)
+        if most >= needed or spent > (2 * seconds if most >= needed - SUSPICIOUS else seconds):
             break
-        if all(_known(w, needed) for w in wagers):
+        if all(_known(w, needed) for s in running for w in s.wagers):
             break
-    return [_finding(s, w, needed) for s in samplings for w in s.wagers]
+        for sampling in list(running):
+            try:
+                sampling.run(turn, seed)
+            except Exception as error:
+                said = " ".join(str(error).split())
+                failed[sampling.case.toy] = f"{type(error).__name__}: {said}"
+                running.remove(sampling)
+    return [_finding(s, w, needed) for s in running for w in s.wagers if w.count], failed
 
 
 def _known(wager: Wager, needed: float) -> bool:
@@ -257,14 +295,17 @@ def _known(wager: Wager, needed: float) -> bool:
 
 def _finding(sampling: Sampling, wager: Wager, needed: float) -> Finding:
     refuted = wager.log_e >= needed
+    suspicious = wager.log_e >= needed - SUSPICIOUS
     note = f"{wager.what}; refuted at e >= 10^{needed / math.log(10):.1f}"
+    if suspicious and not refuted:
+        note += "; suspicious: look longer with --seconds"
     if wager.escaped:
         note += f"; heavier than {wager.high:.3g} in {wager.escaped} runs, so that only too "
         note += "much mass could be found"
     return Finding(
         wager.claim,
         "sampled",
-        "refuted" if refuted else "valid",
+        "refuted" if refuted else "untested" if suspicious else "valid",
         sampling.case.toy,
         wager.total / max(1, wager.count),
         wager.mean,

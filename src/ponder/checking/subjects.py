@@ -87,6 +87,11 @@ def loaded(path: Path, name: str) -> Any:
     finally:
         sys.path.remove(str(path.parent))
     if not hasattr(module, name):
-        public = [n for n in vars(module) if not n.startswith("_")]
-        raise PonderError(f"{path} has no {name!r}; it has {', '.join(public)}")
+        own = [
+            n
+            for n, thing in vars(module).items()
+            if isinstance(thing, Pipeline | Source | Block | Program)
+            or getattr(thing, "__module__", None) == module.__name__
+        ]
+        raise PonderError(f"{path} has no {name!r}; it has {', '.join(own) or 'nothing to check'}")
     return getattr(module, name)

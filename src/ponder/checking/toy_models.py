@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
 from ponder.binding import Binding, Potential
 from ponder.dist import NEG_INF, Bernoulli
-from ponder.effects import Effects, program, sample
+from ponder.effects import Effects, Factor, program, sample
 from ponder.lm.table import TableLM
 from ponder.question import Question
 
@@ -64,30 +65,44 @@ def strict(name: str) -> Potential:
 
 
 def moody(name: str) -> Potential:
-    """A judge that draws: a random weight, as a sampled verdict is."""
+    """A judge that draws and has factors of its own: a random weight, as a sampled verdict is."""
 
     @program
     def judge(value: Any) -> Effects[float]:
         mood = yield from sample(Bernoulli(0.4), "mood")
+        yield Factor(math.log(1.3 if mood else 0.6))
         return math.log(0.9 if mood else 0.2 + 0.5 * _uniform(name, value))
 
     return Potential(name, judge)
 
 
-class Everything(dict[str, Potential]):
-    """Any name is that of a potential."""
+class Anything(dict[str, Any]):
+    """Every name means something: what ``make`` makes of it."""
 
-    def __init__(self, make: Any) -> None:
+    def __init__(self, make: Callable[[str], Any]) -> None:
         super().__init__()
         self._make = make
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __getitem__(self, name: str) -> Any:
+        return self._make(name)
 
     def get(self, name: str, default: Any = None) -> Any:
         return self._make(name)
 
 
 QUESTION = Question("1 or 2?", "number")
+DRAFTS = Anything(lambda name: rambling())
+
+
+def _bound(model: TableLM, make: Callable[[str], Potential]) -> Binding:
+    return Binding(QUESTION, model, Anything(make), drafts=DRAFTS)
+
+
 BINDINGS = {
-    "answering model": Binding(QUESTION, answering(), Everything(graded)),
-    "answering model, some weights zero": Binding(QUESTION, answering(3), Everything(strict)),
-    "rambling model, random weights": Binding(QUESTION, rambling(), Everything(moody)),
+    "answering model": _bound(answering(), graded),
+    "answering model, some weights zero": _bound(answering(3), strict),
+    "rambling model, random weights": _bound(rambling(), moody),
 }

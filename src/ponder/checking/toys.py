@@ -60,6 +60,51 @@ def early() -> Effects[int]:
 
 
 @program
+def uneven() -> Effects[tuple[bool, bool]]:
+    """A choice that only some traces make, and two stages after it."""
+    x = yield from sample(Bernoulli(0.6), "x")
+    if x:
+        yield from sample(Bernoulli(1.0), "also")
+    yield Factor(math.log(0.4 if x else 0.9))
+    y = yield from sample(Bernoulli(0.7 if x else 0.2), "y")
+    yield Factor(math.log(0.3 if x and y else 0.8))
+    yield from sample(Bernoulli(1.0), "end")
+    yield Factor(math.log(0.7 if x else 1.2))
+    return x, y
+
+
+@program
+def rare() -> Effects[tuple[int, bool]]:
+    """Many outcomes, some of them hardly ever; and a small chance that weighs much."""
+    x = yield from sample(Categorical([0.4, 0.3, 0.2, 0.0879, 0.01, 0.002, 0.0001]), "x")
+    yield Factor(math.log(0.9 if x < 3 else 1.4))
+    y = yield from sample(Bernoulli(0.02), "y")
+    yield Factor(math.log(12.0) if y else 0.0)
+    return x, y
+
+
+@program
+def long() -> Effects[Bits]:
+    """Ten stages; two of its choices are left to chance."""
+    bits: Bits = ()
+    for i in range(10):
+        x = yield from sample(Bernoulli(0.4 if i in (1, 7) else 1.0))
+        bits = (*bits, x)
+        yield Factor(math.log(0.9 if x else 0.5))
+    return bits
+
+
+@program
+def extreme() -> Effects[Bits]:
+    """Weights far beyond the range of floating point on the way, and none of it at the end."""
+    x = yield from sample(Bernoulli(0.3))
+    yield Factor(-900.0 if x else -901.0)
+    y = yield from sample(Bernoulli(0.6))
+    yield Factor(899.5 if y else 900.5)
+    return x, y
+
+
+@program
 def misled() -> Effects[Bits]:
     """Twists that are wrong on purpose; the target has only the last factor."""
     x = yield from sample(Bernoulli(0.5))
@@ -214,7 +259,11 @@ PROGRAMS: dict[str, Program[Any]] = {
     "chain": chain(),
     "coins": coins(),
     "early": early(),
+    "uneven": uneven(),
     "misled": misled(),
+    "rare": rare(),
+    "long": long(),
+    "extreme": extreme(),
     "whimsical": whimsical(),
     "mortal": mortal(),
     "asserting": asserting(),

@@ -1,6 +1,6 @@
 """Named programs and strategies, each readable as its paper's one-paragraph summary."""
 
-from ponder.notation import register
+from ponder.notation import parse, register
 from ponder.recipes.compositions import (
     best_of_n,
     particle_filter,
@@ -30,6 +30,7 @@ __all__ = [
     "cot",
     "direct",
     "judge",
+    "parse",
     "particle_filter",
     "self_consistency",
     "steps",
