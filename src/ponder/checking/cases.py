@@ -9,10 +9,13 @@ from typing import Any
 
 from ponder.binding import Binding, PotentialSource, given
 from ponder.blocks import draw, smc
+from ponder.blocks.weigh import Weigh
+from ponder.checking.gaussian import GAUSSIAN, GAUSSIAN_ATOMS, GAUSSIAN_HIGH
 from ponder.checking.toy_models import BINDINGS, graded
 from ponder.checking.toys import PROGRAMS
 from ponder.effects import Program
 from ponder.errors import PonderError
+from ponder.meaning import Atom
 from ponder.recipes import steps
 from ponder.strategy import (
     Block,
@@ -29,12 +32,18 @@ from ponder.strategy import (
 
 @dataclass(frozen=True)
 class Case:
-    """A strategy bound to one toy. ``own`` if the program is the user's."""
+    """A strategy bound to one toy. ``own`` if the program is the user's.
+
+    ``known`` is the program's measure where it cannot be enumerated, and ``high`` a bound on the
+    mass of its populations.
+    """
 
     toy: str
     pipeline: Pipeline
     binding: Binding
     own: bool = False
+    known: tuple[Atom, ...] = ()
+    high: float = 0.0
 
     def resized(self, most: int, *, forced: bool = True) -> Case:
         """The same with at most ``most`` particles, runs, steps; ``forced`` resamples always."""
@@ -117,6 +126,9 @@ def cases_of(subject: Any) -> Iterator[Case]:
     blocks = tuple(_on_toys(block) for block in pipeline.blocks)
     for name, program in PROGRAMS.items():
         yield Case(name, Pipeline(Source.of(program), blocks), Binding())
+    if all(isinstance(b, Weigh) or not isinstance(b, Transform) for b in blocks):
+        gaussian = Pipeline(Source.of(GAUSSIAN), blocks)
+        yield Case("gaussian", gaussian, Binding(), known=GAUSSIAN_ATOMS, high=GAUSSIAN_HIGH)
 
 
 def _on_toys(block: Block) -> Block:

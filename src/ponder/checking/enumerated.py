@@ -35,7 +35,8 @@ def undecided(pipeline: Pipeline) -> Pipeline:
 
 def specified(case: Case) -> list[Atom]:
     """The target: the program's measure, changed by what its blocks are specified to do."""
-    measure: Sequence[Atom] = atoms(case.pipeline.source.bind(case.binding), LIMIT)
+    program = case.pipeline.source.bind(case.binding)
+    measure: Sequence[Atom] = case.known or atoms(program, LIMIT)
     for block in case.pipeline.blocks:
         measure = block.meaning(measure, case.binding)
     return list(measure)

@@ -37,7 +37,8 @@ def _print_finding(console: Console, finding: Finding) -> None:
     if finding.estimate is not None and finding.exact is not None:
         found = f"estimate {finding.estimate:.6g}, exact {finding.exact:.6g}; {evidence(finding)}"
         console.print(indent + found, soft_wrap=True)
-    if finding.method == "sampled" or finding.would_find is not None:
+    known = finding.method == "sampled" or finding.would_find is not None
+    if known and finding.verdict != "refuted":
         console.print(f"{indent}{power(finding)}", soft_wrap=True)
     where = " on ".join(part for part in (how(finding), finding.toy) if part)
     note = f" ({finding.note})" if finding.note else ""
