@@ -20,5 +20,9 @@ class NotAFunctionOfItsChoices(PonderError):
     """A replayed program asked for another address or distribution than it did the first time."""
 
 
-class TooManyRuns(PonderError):
+class CannotEnumerate(PonderError):
+    """A program samples what has no listed support."""
+
+
+class TooManyRuns(CannotEnumerate):
     """An enumeration that would take too long; smaller sizes may do."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ponder.dist import NEG_INF, Dist, Stream, derive
 from ponder.effects import Program
-from ponder.errors import NotAFunctionOfItsChoices, PonderError, TooManyRuns
+from ponder.errors import CannotEnumerate, NotAFunctionOfItsChoices, TooManyRuns
 from ponder.machine import Machine, Task
 from ponder.particle import Particle
 from ponder.trace import Trace
@@ -72,7 +72,7 @@ class _Script:
         if depth == len(self.path):
             outcomes = dist.support()
             if outcomes is None:
-                raise PonderError(
+                raise CannotEnumerate(
                     f"cannot enumerate: {dist!r} at {task.path}/{address} has no listed support; "
                     "use distributions with finite support, or simulate"
                 )
@@ -100,7 +100,7 @@ def enumerate_runs(program: Program[X], limit: int = 1_000_000) -> Iterator[tupl
     """Every run of a program: (value, log of its probability times exp of its factors).
 
     Exact for programs whose distributions list their support. Runs of zero weight are left out.
-    Raises TooManyRuns beyond ``limit`` runs.
+    Raises TooManyRuns beyond ``limit`` runs, CannotEnumerate for a support that is not listed.
     """
     path: list[int] = []
     listed: list[Listed] = []

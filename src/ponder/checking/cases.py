@@ -45,23 +45,23 @@ class Case:
     known: tuple[Atom, ...] = ()
     high: float = 0.0
 
-    def resized(self, most: int, *, forced: bool = True) -> Case:
-        """The same with at most ``most`` particles, runs, steps; ``forced`` resamples always."""
-        blocks = tuple(resized(block, most, forced) for block in self.pipeline.blocks)
+    def resized(self, most: int) -> Case:
+        """The same with at most ``most`` particles, runs, steps, and resampling always."""
+        blocks = tuple(resized(block, most) for block in self.pipeline.blocks)
         return dataclasses.replace(self, pipeline=Pipeline(self.pipeline.source, blocks))
 
 
-def resized(block: Block, most: int, forced: bool) -> Block:
+def resized(block: Block, most: int) -> Block:
     """The block with its sizes cut down to ``most``.
 
-    Resampling is ``forced``, since few particles would hardly ever come to it by themselves.
+    Resampling is forced, since few particles would hardly ever come to it by themselves.
     """
     changed: dict[str, Any] = {}
     for f in dataclasses.fields(block):
         value = getattr(block, f.name)
         if isinstance(value, Block):
-            changed[f.name] = resized(value, most, forced)
-        elif f.name == "ess" and forced:
+            changed[f.name] = resized(value, most)
+        elif f.name == "ess":
             changed[f.name] = 1.0
     sizes = _sizes(block)
     taken: dict[int, int] = {}

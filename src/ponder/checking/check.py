@@ -16,7 +16,7 @@ from ponder.checking.heuristics import describe
 from ponder.checking.kernel_matrix import check_kernels
 from ponder.checking.merge import merged
 from ponder.checking.sampled import Sampling, sample_cases, samplings_of
-from ponder.errors import NotAFunctionOfItsChoices, PonderError, TooManyRuns
+from ponder.errors import CannotEnumerate, NotAFunctionOfItsChoices, TooManyRuns
 from ponder.measure import Population
 from ponder.strategy import Decide, Pipeline
 
@@ -34,7 +34,7 @@ class Check:
         self.seconds, self.seed, self.told = seconds, seed, told
         # A number of runs, not a time: what is found must not depend on how busy the machine is.
         self.limit = min(MOST_RUNS, max(LEAST_RUNS, int(100 * seconds)))
-        self.too_large: list[str] = []
+        self.unlisted: dict[str, str] = {}
         self.started = time.perf_counter()
         self.findings: list[Finding] = []
         self.populations: list[Population[Any]] = crafted()
@@ -70,16 +70,16 @@ class Check:
         except NotAFunctionOfItsChoices as error:
             claim = "a function of its choices"
             self.findings.append(Finding(claim, "enumerated", "refuted", case.toy, note=str(error)))
-        except TooManyRuns:
-            self.too_large.append(case.toy)
-        except Exception as error:
-            if isinstance(error, PonderError) and case.own and len(self.cases) > 1:
+        except CannotEnumerate as error:
+            if case.own and len(self.cases) > 1:
                 note = f"{error}; its blocks were checked on the toys"
                 fact = Finding("its own program was not checked", "none", "known", note=note)
                 self.findings += [] if fact in self.findings else [fact]
             else:
-                said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-                self.failed.setdefault(case.toy, said)
+                self.unlisted[case.toy] = str(error)
+        except Exception as error:
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            self.failed.setdefault(case.toy, said)
 
     def _enumerate(self, case: Case) -> None:
         for small in small_enough(case, self.limit):
@@ -89,7 +89,9 @@ class Check:
                 continue  # the estimate was too low
             break
         else:
-            self.too_large.append(case.toy)
+            self.unlisted[case.toy] = (
+                f"more than about {self.limit} runs even at the smallest sizes"
+            )
             return
         self.findings += findings
         if len(self.populations) < 300:
@@ -126,13 +128,19 @@ class Check:
     def _heuristic(self) -> None:
         if self.pipeline.law.kind != "heuristic":
             return
-        for case in self.cases:
+        facts: list[Finding] = []
+
+        def first(case: Case) -> None:
             for small in small_enough(case, self.limit):
                 fact = describe(small)
-                if fact is not None:
-                    self.findings.append(fact)
-                    return
-        self.findings.append(Finding("heuristic: it claims nothing", "none", "heuristic"))
+                facts.extend([] if fact is None else [fact])
+                return
+
+        for case in self.cases:
+            if not facts and not case.known:
+                self._attempt(case, first)
+        nothing = Finding("heuristic: it claims nothing", "none", "heuristic")
+        self.findings.append(facts[0] if facts else nothing)
 
     def _explain(self) -> None:
         """What was not tested, and why."""
@@ -140,12 +148,12 @@ class Check:
         if law.kind == "consistent":
             note = "a population that is consistent claims nothing that a finite size could refute"
             self.findings.append(Finding("consistent", "none", "untested", note=note))
-        if self.too_large:
-            toys = ", ".join(dict.fromkeys(self.too_large))
-            note = f"more than about {self.limit} runs even at the smallest sizes on {toys}"
-            some = any(f.claim == WEIGHTED for f in self.findings)
-            verdict: Verdict = "known" if some else "untested"
-            if not some:
+        if self.unlisted:
+            why = next(iter(self.unlisted.values()))
+            tested = any(f.claim.startswith("weighted") for f in self.findings)
+            verdict: Verdict = "known" if tested or law.kind == "heuristic" else "untested"
+            note = f"{why}; so on {', '.join(self.unlisted)}"
+            if not any(f.claim == WEIGHTED for f in self.findings):
                 note += "; sizes are the whole numbers among a block's fields, or those in `sizes`"
             self.findings.append(Finding("not enumerated everywhere", "none", verdict, note=note))
         if self.failed:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ponder.dist import Dist, Stream, derive
 from ponder.effects import Program
-from ponder.errors import PonderError
+from ponder.errors import CannotEnumerate
 from ponder.machine import Machine, Task
 
 PROBES = 12
@@ -22,7 +22,7 @@ class _Probe:
     def sample(self, task: Task, address: str, dist: Dist[Any]) -> Any:
         outcomes = dist.support()
         if outcomes is None:
-            raise PonderError(
+            raise CannotEnumerate(
                 f"cannot enumerate: {dist!r} has no listed support; use distributions with finite "
                 "support in what is to be checked"
             )

@@ -68,8 +68,10 @@ class Wager:
 
     @property
     def log_e(self) -> float:
-        """The larger of the e-values."""
-        return max(bet.log_e for bet in self.bets)
+        """The larger of the e-values; one that supposed a bound which did not hold is void."""
+        if self.below is None or self.below.escaped:
+            return self.above.log_e
+        return max(self.above.log_e, self.below.log_e)
 
     @property
     def escaped(self) -> int:
@@ -109,14 +111,14 @@ class Sampling:
 
 
 def samplings_of(case: Case) -> Iterator[Sampling]:
-    """A case at its own size and, on one toy, halfway to the sizes that are enumerated."""
+    """A case at its own size; on one toy also nearer to those enumerated, resampling always."""
     sampling = sampling_of(case)
     if sampling is None:
         return
     yield sampling
     if case.pipeline.law.kind == "bounded":
         yield bounded_sampling_of(case)
-    halfway = case.resized(5, forced=False)
+    halfway = case.resized(5)
     if case.toy == "chain" and halfway != case:
         smaller = sampling_of(halfway)
         if smaller is not None:
@@ -208,8 +210,8 @@ def _exact(target: dict[Any, float], evidence: float, heaviest: list[Any]) -> It
 def heaviest_population(case: Case) -> float:
     """A bound on the mass of a population: the product over stages of the largest increments.
 
-    It holds for whatever averages, selects or moves particles; a method that weighs them heavier
-    than this cannot be tested by a bounded statistic, and is reported so.
+    Twice what whatever averages, selects or moves particles could reach: a method that weighs them
+    heavier than this cannot be tested for too little mass, and that is reported.
     """
     if case.known:
         return case.high
@@ -225,7 +227,7 @@ def heaviest_population(case: Case) -> float:
             program = block.transform(program, case.binding)
         elif isinstance(block, Collapse):
             break
-    return bound * (1 + 1e-9)
+    return 2 * bound
 
 
 def _most_by_stages(program: Program[Any]) -> float:
@@ -304,6 +306,8 @@ def _finding(sampling: Sampling, wager: Wager, needed: float) -> Finding:
     if wager.escaped:
         note += f"; heavier than {wager.high:.3g} in {wager.escaped} runs, so that only too "
         note += "much mass could be found"
+    elif refuted and wager.above.log_e < needed:
+        note += f"; supposing that no population is heavier than {wager.high:.3g}"
     return Finding(
         wager.claim,
         "sampled",
