@@ -6,12 +6,12 @@ version before, with a mistake, and ``docs/new_method.md`` tells the story.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import ponder
 from ponder.blocks.pool import pooled
-from ponder.measure import answer_of
+from ponder.law import resampled
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,17 +25,16 @@ class Escalate(ponder.Infer):
     few: int = 2
     many: int = 6
     notation: ClassVar[str] = "escalate"
-    sizes: ClassVar[tuple[str, ...]] = ("few", "many")
 
     def law(self, incoming: ponder.Law) -> ponder.Law:
-        return replace(incoming, kind="weighted") if incoming.kind == "exact" else incoming
+        return resampled(incoming)
 
     def infer(
         self, program: ponder.Program[Any], law: ponder.Law
     ) -> ponder.Program[ponder.Population[Any]]:
-        def run() -> Any:
+        def run() -> ponder.Effects[ponder.Population[Any]]:
             pilot = yield from ponder.draw(self.few).infer(program, law)
-            agree = len({answer_of(trace) for trace in pilot.traces}) == 1
+            agree = len({ponder.answer_of(trace) for trace in pilot.traces}) == 1
             more = self.few if agree else self.many
             rest = yield from ponder.draw(more).infer(program, law)
             return pooled([pilot, rest])

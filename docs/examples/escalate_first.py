@@ -7,13 +7,13 @@ the mended version, and ``docs/new_method.md`` tells the story.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 import ponder
-from ponder.measure import answer_of
+from ponder.law import resampled
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,18 +23,17 @@ class Escalate(ponder.Infer):
     few: int = 2
     many: int = 6
     notation: ClassVar[str] = "escalate"
-    sizes: ClassVar[tuple[str, ...]] = ("few", "many")
 
     def law(self, incoming: ponder.Law) -> ponder.Law:
-        return replace(incoming, kind="weighted") if incoming.kind == "exact" else incoming
+        return resampled(incoming)
 
     def infer(
         self, program: ponder.Program[Any], law: ponder.Law
     ) -> ponder.Program[ponder.Population[Any]]:
-        def run() -> Any:
+        def run() -> ponder.Effects[ponder.Population[Any]]:
             pilot = [ponder.Particle(program) for _ in range(self.few)]
             yield from ponder.each([p.run() for p in pilot])
-            agree = len({answer_of(p.trace()) for p in pilot}) == 1
+            agree = len({ponder.answer_of(p.trace()) for p in pilot}) == 1
             rest = [ponder.Particle(program) for _ in range(self.few if agree else self.many)]
             yield from ponder.each([p.run() for p in rest])
             both = [*pilot, *rest]
