@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ponder.blocks.weigh import Weigh
-from ponder.checking.betting import Bet, log_threshold
+from ponder.checking.betting import log_threshold
 from ponder.checking.cases import Case
 from ponder.checking.claims import Finding
 from ponder.checking.enumerated import LIMIT, specified, undecided
+from ponder.checking.wagers import Statistic, Wager
 from ponder.effects import Effects, Program
 from ponder.interpret import enumerate_runs, evaluate, key_of
 from ponder.meaning import by_value
@@ -25,64 +26,6 @@ from ponder.strategy import Collapse, Decide, Infer, Transform
 HEAVIEST = 3
 SUSPICIOUS = math.log(100)
 ENOUGH = 0.03  # a bias, relative to the value, below which nobody needs to look longer
-Statistic = Callable[[Any], float]  # of a population, or of a posterior
-
-
-class Wager:
-    """One claim about one toy: a statistic in [0, high], and the bets that its mean is off.
-
-    That the mean is too large is wagered on values capped at ``high``, so that it needs no bound;
-    that it is too small supposes that ``high`` is one, and is not wagered ``at_most``.
-    """
-
-    def __init__(
-        self,
-        claim: str,
-        what: str,
-        statistic: Statistic,
-        mean: float,
-        high: float,
-        *,
-        at_most: bool = False,
-    ) -> None:
-        self.claim, self.what, self.statistic, self.mean = claim, what, statistic, mean
-        self.high = max(high, mean)
-        self.above = Bet(mean, high=self.high, side="above")
-        self.below = None if at_most else Bet(mean, high=self.high, side="below")
-        self.count = 0
-        self.total = 0.0
-
-    @property
-    def bets(self) -> list[Bet]:
-        """Each is a claim."""
-        return [self.above] if self.below is None else [self.above, self.below]
-
-    def observe(self, values: Sequence[float]) -> None:
-        """What came out of some runs."""
-        seen = np.asarray(values, dtype=float)
-        self.count += len(seen)
-        self.total += float(seen.sum())
-        self.above.observe(np.minimum(seen, self.high))
-        if self.below is not None:
-            self.below.observe(seen)
-
-    @property
-    def log_e(self) -> float:
-        """The larger of the e-values; one that supposed a bound which did not hold is void."""
-        if self.below is None or self.below.escaped:
-            return self.above.log_e
-        return max(self.above.log_e, self.below.log_e)
-
-    @property
-    def escaped(self) -> int:
-        """Runs in which the bound did not hold."""
-        return 0 if self.below is None else self.below.escaped
-
-    def would_find(self, needed: float) -> float | None:
-        """The smallest bias, of either sign, that 99% of such checks would have refuted."""
-        found = [bet.detectable(bet.count, needed) for bet in self.bets]
-        known = [f for f in found if f is not None]
-        return max(known) if len(known) == len(found) else None
 
 
 @dataclass
@@ -120,12 +63,12 @@ def samplings_of(case: Case) -> Iterator[Sampling]:
         yield bounded_sampling_of(case)
     halfway = case.resized(5)
     if case.toy == "chain" and halfway != case:
-        smaller = sampling_of(halfway)
+        smaller = sampling_of(halfway, "resampling always")
         if smaller is not None:
             yield smaller
 
 
-def sampling_of(case: Case) -> Sampling | None:
+def sampling_of(case: Case, how: str = "at its own size") -> Sampling | None:
     """What can be wagered on a case; None where nothing is claimed, or the target has no mass."""
     target = by_value(specified(case))
     evidence = math.fsum(target.values())
@@ -135,9 +78,9 @@ def sampling_of(case: Case) -> Sampling | None:
     sampling = Sampling(case, undecided(case.pipeline).bind(case.binding), [])
     heaviest = sorted(target, key=lambda v: -target[v])[:HEAVIEST]
     if law.kind == "exact":
-        sampling.wagers = list(_exact(target, evidence, heaviest))
+        sampling.wagers = list(_exact(target, evidence, heaviest, how))
     high = heaviest_population(case)
-    claim = f"weighted, at its own size: {_after(case)}"
+    claim = f"weighted, {how}: {_after(case)}"
     sampling.wagers.append(Wager(claim, "evidence", mass_of(None), evidence, high))
     if len(target) > 1:
         for value in heaviest:
@@ -175,9 +118,11 @@ def mass_of(value: Any) -> Statistic:
     return mass
 
 
-def _exact(target: dict[Any, float], evidence: float, heaviest: list[Any]) -> Iterator[Wager]:
+def _exact(
+    target: dict[Any, float], evidence: float, heaviest: list[Any], how: str
+) -> Iterator[Wager]:
     """Shares of values, and how often traces agree: that sees a shared seed, or one used again."""
-    claim = "exact, at its own size: shares, and agreement of pairs"
+    claim = f"exact, {how}: shares, and agreement of pairs"
 
     agreed = math.fsum((m / evidence) ** 2 for m in target.values())
 

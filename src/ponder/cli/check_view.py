@@ -63,8 +63,13 @@ def evidence(finding: Finding) -> str:
     if finding.evidence is None:
         return ""
     if finding.method == "sampled":
-        return f"e = 10^{finding.evidence:.1f}"
+        return f"e = {power_of_ten(finding.evidence)}"
     return f"off by {finding.evidence:.1e}"
+
+
+def power_of_ten(exponent: float) -> str:
+    """An e-value by its decimal logarithm."""
+    return f"10^{round(exponent, 1) + 0.0:.1f}"
 
 
 def power(finding: Finding) -> str:
@@ -118,7 +123,7 @@ def _most_evidence(report: Report) -> str:
     found = [
         f.evidence for f in report.findings if f.method == "sampled" and f.evidence is not None
     ]
-    return f"10^{max(found):.1f}" if found else "-"
+    return power_of_ten(max(found)) if found else "-"
 
 
 def _would_find(report: Report) -> str:
