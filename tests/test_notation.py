@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ponder
 from ponder import notation
 from ponder.binding import Binding, Potential, PotentialSource
 from ponder.blocks import (
@@ -207,3 +208,21 @@ def test_a_name_is_registered_once() -> None:
     assert register("draw", draw) is draw
     with pytest.raises(PonderError, match="the name 'draw' is taken"):
         register("draw", smc)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cot | draw(2) | gibbs(1, n=2)",
+        "cot | draw(2) | gibbs(3, n=8, ess=1.0, ancestors=True)",
+        "steps | weigh(judge) | smc(4, move=mh(1))",
+        "steps | weigh(judge) | smc(4, multinomial, move=regenerate(2, cut='reply'))",
+        "steps | weigh(judge) | steer(4, k=3) | pool(2) | thin(3)",
+        "cot | weigh(judge) | ladder(0.5, 0.2) | draw(2) | mh(2, names='a,b') | swap(1) | vote",
+        "cot | speculate('tiny', ahead=2) | draw(2) | collapse | draw(1) | regenerate(1) | vote",
+    ],
+)
+def test_kernels_and_wrappers_round_trip(text: str) -> None:
+    strategy = ponder.parse(text)
+    assert ponder.parse(repr(strategy)) == strategy
+    assert repr(ponder.parse(repr(strategy))) == repr(strategy)

@@ -30,7 +30,7 @@ class Gibbs(Kernel):
     reversible (Chopin & Singh 2015) without ``ancestors``.
     """
 
-    n: int = 2
+    n: int = 8
     ess: float = 0.5
     ancestors: bool = False
     notation: ClassVar[str] = "gibbs"
