@@ -39,6 +39,27 @@ class Finding:
         return {k: str(v) if v in (math.inf, -math.inf) else v for k, v in said.items()}
 
 
+TOLERANCE = 1e-12
+Apart = tuple[float, float, float]  # difference, estimate, exact value
+
+
+def enumerated(claim: str, toy: str, apart: Apart, runs: int) -> Finding:
+    """The finding of a claim that was computed exactly: refuted unless it is off by rounding."""
+    difference, estimate, exact = apart
+    ok = difference <= TOLERANCE
+    return Finding(
+        claim,
+        "enumerated",
+        "valid" if ok else "refuted",
+        toy,
+        estimate,
+        exact,
+        difference,
+        TOLERANCE,
+        runs,
+    )
+
+
 @dataclass(frozen=True)
 class Report:
     """All findings about one subject. ``verdict`` is the worst of them."""

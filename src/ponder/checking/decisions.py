@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ponder.binding import Binding
 from ponder.checking.cases import Case
-from ponder.checking.claims import Finding
-from ponder.checking.enumerated import LIMIT, TOLERANCE, specified
+from ponder.checking.claims import Finding, enumerated
+from ponder.checking.enumerated import LIMIT, specified
 from ponder.effects import Program
 from ponder.interpret import enumerate_runs
 from ponder.law import Law
@@ -95,9 +94,10 @@ def check_plug_in(
         for answer in {**law, **answers}:
             said, wanted = answers.get(answer, 0.0), law.get(answer, 0.0)
             ties_worst = max(ties_worst, (abs(said - wanted), said, wanted))
+    where = f"{len(populations)} populations"
     return [
-        _finding(PLUG_IN, shares_worst, len(populations)),
-        _finding(TIES, ties_worst, len(populations)),
+        enumerated(PLUG_IN, where, shares_worst, len(populations)),
+        enumerated(TIES, where, ties_worst, len(populations)),
     ]
 
 
@@ -112,8 +112,8 @@ def check_bounded(case: Case) -> Finding:
     ]
     rate = math.fsum(terms)
     claim = f"bounded: {block!r} errs at most {block.bound:g}"
-    found = _finding(claim, (max(0.0, rate - block.bound), rate, block.bound), len(terms))
-    return replace(found, toy=case.toy)
+    apart = (max(0.0, rate - block.bound), rate, block.bound)
+    return enumerated(claim, case.toy, apart, len(terms))
 
 
 def _shares_apart(
@@ -123,18 +123,3 @@ def _shares_apart(
     pairs = [(given.get(a, 0.0), expected.get(a, 0.0)) for a in {**given, **expected}]
     pairs.append((posterior.abstaining, silent))
     return max((abs(a - b), a, b) for a, b in pairs)
-
-
-def _finding(claim: str, apart: tuple[float, float, float], count: int) -> Finding:
-    difference, estimate, exact = apart
-    return Finding(
-        claim,
-        "enumerated",
-        "valid" if difference <= TOLERANCE else "refuted",
-        f"{count} populations",
-        estimate,
-        exact,
-        difference,
-        TOLERANCE,
-        count,
-    )

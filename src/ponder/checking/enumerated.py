@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from ponder.checking.cases import Case
-from ponder.checking.claims import Finding
+from ponder.checking.claims import TOLERANCE, Apart, Finding, enumerated
 from ponder.checking.leaves import estimated_leaves
 from ponder.interpret import enumerate_measure, enumerate_runs, key_of
 from ponder.meaning import Atom, atoms, by_value
 from ponder.measure import Population
 from ponder.strategy import Decide, Pipeline
 
-TOLERANCE = 1e-12
 LIMIT = 20_000  # runs of what is not under check: the program alone, a potential
 MOST_JOINT = 3  # traces whose joint law is written out
 WEIGHTED = "weighted: E sum w delta(x) is the target"
@@ -94,7 +93,7 @@ def small_enough(case: Case, limit: int) -> Iterator[Case]:
             yield small
 
 
-def worst(estimates: Mapping[Any, Sequence[float]], exact: Masses) -> tuple[float, float, float]:
+def worst(estimates: Mapping[Any, Sequence[float]], exact: Masses) -> Apart:
     """(largest difference as a share of all the exact mass, estimate there, exact value there)."""
     scale = math.fsum(exact.values()) or 1.0
     differences = []
@@ -111,19 +110,19 @@ def check_case(case: Case, limit: int) -> tuple[list[Finding], Expectation]:
     found = enumerate_case(case, limit)
     target = by_value(specified(case))
     name = f"{case.toy}: {case.pipeline!r}" if case.own else f"{case.toy} | {_after(case)}"
-    findings = [_finding(CARRIED, case.toy, _carried(case), found)]
+    findings = [enumerated(CARRIED, case.toy, _carried(case), found.runs)]
     if law.kind in ("exact", "weighted"):
-        findings.append(_finding(WEIGHTED, name, worst(found.terms, target), found))
+        findings.append(enumerated(WEIGHTED, name, worst(found.terms, target), found.runs))
     total = math.fsum(found.mass)
     if abs(total - 1) > TOLERANCE * 10:
         stray = (abs(total - 1), total, 1.0)
-        findings.append(_finding("the strategy itself has no factors", name, stray, found))
+        findings.append(enumerated("the strategy itself has no factors", name, stray, found.runs))
     if law.kind == "exact":
         if 1 < found.n <= MOST_JOINT:
             apart = worst(found.joint, _independent(target, found.n))
-            findings.append(_finding("exact: traces are independent", name, apart, found))
+            findings.append(enumerated("exact: traces are independent", name, apart, found.runs))
         equal = (found.unequal, 1 + found.unequal, 1.0)
-        findings.append(_finding("exact: weights are equal", name, equal, found))
+        findings.append(enumerated("exact: weights are equal", name, equal, found.runs))
     return findings, found
 
 
@@ -134,7 +133,7 @@ def _independent(target: Masses, n: int) -> Masses:
     return {tuple(v for v, _ in d): math.prod(m / mass for _, m in d) for d in drawn}
 
 
-def _carried(case: Case) -> tuple[float, float, float]:
+def _carried(case: Case) -> Apart:
     """The measure of traces, with which all targets begin, against the program's run as it is."""
     program = case.pipeline.source.bind(case.binding)
     traced = {value: [mass] for value, mass in by_value(atoms(program, LIMIT)).items()}
@@ -143,20 +142,3 @@ def _carried(case: Case) -> tuple[float, float, float]:
 
 def _after(case: Case) -> str:
     return " | ".join(map(repr, case.pipeline.blocks))
-
-
-def _finding(
-    claim: str, toy: str, differences: tuple[float, float, float], found: Expectation
-) -> Finding:
-    difference, estimate, exact = differences
-    return Finding(
-        claim,
-        "enumerated",
-        "valid" if difference <= TOLERANCE else "refuted",
-        toy,
-        estimate,
-        exact,
-        difference,
-        TOLERANCE,
-        found.runs,
-    )

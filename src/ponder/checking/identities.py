@@ -14,8 +14,8 @@ from ponder.blocks import multinomial, residual, stratified, systematic
 from ponder.blocks.bounds import evidence_bounds
 from ponder.blocks.staged import staged
 from ponder.blocks.thin import without_replacement
-from ponder.checking.claims import Finding, Report
-from ponder.checking.enumerated import TOLERANCE, worst
+from ponder.checking.claims import Finding, Report, enumerated
+from ponder.checking.enumerated import worst
 from ponder.checking.toy_models import BINDINGS
 from ponder.checking.toys import chain, early, misled
 from ponder.effects import Effects, Program
@@ -28,21 +28,6 @@ WEIGHTS = ([0.3, 0.0, 0.1, 0.6, 0.0], [0.25, 0.25, 0.25, 0.25], [0.1, 0.2, 0.7],
 
 def _report(subject: str, law: str, findings: list[Finding], started: float) -> Report:
     return Report(subject, law, tuple(findings), time.perf_counter() - started)
-
-
-def _finding(claim: str, apart: tuple[float, float, float], runs: int, toy: str = "") -> Finding:
-    difference, estimate, exact = apart
-    return Finding(
-        claim,
-        "enumerated",
-        "valid" if difference <= TOLERANCE else "refuted",
-        toy,
-        estimate,
-        exact,
-        difference,
-        TOLERANCE,
-        runs,
-    )
 
 
 def resamplers() -> Report:
@@ -63,7 +48,7 @@ def resamplers() -> Report:
                 exact = {i: float(w) for i, w in enumerate(weights) if w > 0}
                 apart = max(apart, worst(copies, exact))
         claim = f"{resampler.__name__}: every index keeps its weight on average"
-        findings.append(_finding(claim, apart, runs))
+        findings.append(enumerated(claim, "", apart, runs))
     return _report("resamplers", "weighted", findings, started)
 
 
@@ -91,7 +76,7 @@ def steps_is_cot() -> Report:
             exact = {reply: math.fsum(masses) for reply, masses in laws[1].items()}
             apart = worst(laws[0], exact)
             toy = f"{name}, {most} tokens"
-            findings.append(_finding("steps has the law of cot", apart, 1, toy))
+            findings.append(enumerated("steps has the law of cot", toy, apart, 1))
     return _report("steps = cot", "exact", findings, started)
 
 
@@ -103,7 +88,7 @@ def staged_is_program() -> Report:
         inside = enumerate_measure(staged(program, 2, ess=1.0))
         apart = worst({v: [m] for v, m in inside.items()}, enumerate_measure(program))
         claim = "staged has the measure of its program"
-        findings.append(_finding(claim, apart, 1, program.name))
+        findings.append(enumerated(claim, program.name, apart, 1))
     return _report("staged", "weighted", findings, started)
 
 
@@ -130,11 +115,11 @@ def bounds() -> Report:
         ):
             mean = math.fsum(terms)
             apart = (abs(mean - exact), mean, exact)
-            findings.append(_finding(claim, apart, runs, program.name))
+            findings.append(enumerated(claim, program.name, apart, runs))
         rate = math.fsum(missed)
         apart = (max(0.0, rate - (1 - level)), rate, 1 - level)
         claim = f"bounded: log Z is missed at most {1 - level:.0%} of the time"
-        findings.append(_finding(claim, apart, runs, program.name))
+        findings.append(enumerated(claim, program.name, apart, runs))
     return _report("evidence_bounds", "bounded", findings, started)
 
 

@@ -12,8 +12,8 @@ from scipy.sparse.csgraph import connected_components
 from ponder.binding import Binding
 from ponder.blocks.kernel import Kernel
 from ponder.checking.cases import Case
-from ponder.checking.claims import Finding
-from ponder.checking.enumerated import LIMIT, TOLERANCE
+from ponder.checking.claims import Finding, enumerated
+from ponder.checking.enumerated import LIMIT
 from ponder.checking.leaves import estimated_leaves
 from ponder.effects import Program
 from ponder.interpret import enumerate_runs, key_of
@@ -117,27 +117,19 @@ def check_kernels(case: Case, limit: int) -> list[Finding]:
 
 def _findings(kernel: Kernel, toy: str, matrix: Matrix) -> list[Finding]:
     size = len(matrix.pi)
-    found = [_finding(f"{kernel!r} keeps its target: pi K = pi", toy, matrix.invariance, size)]
+    found = [
+        enumerated(
+            f"{kernel!r} keeps its target: pi K = pi",
+            toy,
+            (matrix.invariance, matrix.invariance, 0.0),
+            size,
+        )
+    ]
     if kernel.reversible:
         claim = f"{kernel!r} is reversible"
-        found.append(_finding(claim, toy, matrix.imbalance, size))
+        found.append(enumerated(claim, toy, (matrix.imbalance, matrix.imbalance, 0.0), size))
     reached = 0.0 if matrix.irreducible else 1.0
     fact = Finding(f"{kernel!r} is irreducible", "enumerated", "known", toy, evidence=reached)
     moves = 0.0 if matrix.still else 1.0
     moved = Finding(f"{kernel!r} moves", "enumerated", "known", toy, evidence=1.0 - moves)
     return [*found, moved, fact]
-
-
-def _finding(claim: str, toy: str, difference: float, size: int) -> Finding:
-    ok = difference <= TOLERANCE
-    return Finding(
-        claim,
-        "enumerated",
-        "valid" if ok else "refuted",
-        toy,
-        difference,
-        0.0,
-        difference,
-        TOLERANCE,
-        size,
-    )
