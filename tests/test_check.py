@@ -229,6 +229,32 @@ def test_a_bound_is_compared_with_the_frequency_of_error() -> None:
     assert any("bounded" in f.claim for f in tight.findings if f.verdict == "refuted")
 
 
+@dataclass(frozen=True, repr=False)
+class Confident(Decide):
+    """A vote that makes its errors look small."""
+
+    notation: ClassVar[str] = "confident"
+
+    def law(self, incoming: Law) -> Law:
+        return vote.law(incoming)
+
+    def decide(self, population: Population[Any], binding: Binding) -> Program[Posterior]:
+        def run() -> Effects[Posterior]:
+            posterior = yield from vote.decide(population, binding)
+            shares = tuple(
+                replace(s, error=None if s.error is None else s.error / 2) for s in posterior.shares
+            )
+            return replace(posterior, shares=shares)
+
+        return Program(run, repr(self))
+
+
+def test_the_errors_shown_are_checked() -> None:
+    report = check(Confident(), seconds=1)
+    [finding] = [f for f in report.findings if f.verdict == "refuted"]
+    assert "errors" in finding.claim
+
+
 def test_the_matrix_of_a_kernel() -> None:
     single = matrix_of(mh(1), crowded(), 1000)
     assert single is not None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ponder.binding import Binding
 from ponder.checking.cases import Case
-from ponder.checking.claims import Finding, enumerated
+from ponder.checking.claims import Apart, Finding, enumerated
 from ponder.checking.enumerated import LIMIT, specified
 from ponder.effects import Program
 from ponder.interpret import enumerate_runs
@@ -22,6 +23,7 @@ from ponder.trace import Status, Trace
 
 PLUG_IN = "consistent: shares are the plug-in of the population, abstentions apart"
 TIES = "consistent: the answer is a largest share, ties uniformly"
+ERRORS = "consistent: errors and effective size count families"
 
 
 def crafted() -> list[Population[Any]]:
@@ -44,9 +46,10 @@ def crafted() -> list[Population[Any]]:
 
 
 def _crowd(n: int) -> Population[Any]:
-    """Many traces: a heavy minority against light ones, some of which give no answer."""
+    """Many traces in few families: a heavy minority against light ones, some without answer."""
     weights = [1.0 / (1 + i % 7) ** 2 + (0.3 if i % 5 == 0 else 0.0) for i in range(n)]
-    return _population([None if i % 6 == 4 else "abcd"[i % 4] for i in range(n)], weights)
+    crowd = _population([None if i % 6 == 4 else "abcd"[i % 4] for i in range(n)], weights)
+    return replace(crowd, eves=tuple(i // 3 for i in range(n)))
 
 
 def _population(
@@ -81,7 +84,7 @@ def check_plug_in(
     block: Decide, populations: Sequence[Population[Any]], binding: Binding
 ) -> list[Finding]:
     """What a consistent decision promises of every single population."""
-    shares_worst = ties_worst = (0.0, 0.0, 0.0)
+    shares_worst = ties_worst = errors_worst = (0.0, 0.0, 0.0)
     for population in populations:
         expected, silent = plug_in(population)
         top = max(expected.values(), default=0.0)
@@ -91,6 +94,7 @@ def check_plug_in(
         for posterior, log_prob in enumerate_runs(block.decide(population, binding)):
             answers[posterior.answer] += math.exp(log_prob)
             shares_worst = max(shares_worst, _shares_apart(posterior, expected, silent))
+            errors_worst = max(errors_worst, _errors_apart(posterior, population))
         for answer in {**law, **answers}:
             said, wanted = answers.get(answer, 0.0), law.get(answer, 0.0)
             ties_worst = max(ties_worst, (abs(said - wanted), said, wanted))
@@ -98,7 +102,35 @@ def check_plug_in(
     return [
         enumerated(PLUG_IN, where, shares_worst, len(populations)),
         enumerated(TIES, where, ties_worst, len(populations)),
+        enumerated(ERRORS, where, errors_worst, len(populations)),
     ]
+
+
+def _errors_apart(posterior: Posterior, population: Population[Any]) -> Apart:
+    """Standard errors and effective size, against sums over families (Chan & Lai 2013)."""
+    answers = [answer_of(trace) for trace in population.traces]
+    weights: Floats = np.exp(population.log_weights - population.log_weights.max(initial=-1e300))
+    voters = [i for i, a in enumerate(answers) if not isinstance(a, Abstain) and weights[i] > 0]
+    mass = math.fsum(weights[voters])
+    pairs = [(posterior.ess, _effective(population, weights, voters))]
+    for said in posterior.shares:
+        terms: dict[int, float] = defaultdict(float)
+        for i in voters:
+            hit = float(answers[i] == said.answer)
+            terms[population.eves[i]] += weights[i] / mass * (hit - said.share)
+        if said.error is not None:
+            # Of a single family nothing is known: any number there is wrong.
+            wanted = -1.0 if len(terms) < 2 else math.hypot(*terms.values())
+            pairs.append((said.error, wanted))
+    return max((abs(a - b) / max(1.0, abs(b)), a, b) for a, b in pairs)
+
+
+def _effective(population: Population[Any], weights: Floats, voters: Sequence[int]) -> float:
+    sums: dict[int, float] = defaultdict(float)
+    for i in voters:
+        sums[population.eves[i]] += weights[i]
+    square = math.fsum(v * v for v in sums.values())
+    return math.fsum(sums.values()) ** 2 / square if square > 0 else 0.0
 
 
 def check_bounded(case: Case) -> Finding:
