@@ -15,7 +15,7 @@ from ponder.blocks.ladder import ladder, swap
 from ponder.blocks.mh import mh, regenerate
 from ponder.errors import PonderError
 from ponder.interpret import enumerate_measure
-from toys import PROGRAMS
+from toys import PROGRAMS, inception
 
 KERNELS: list[Kernel] = [
     mh(1),
@@ -56,7 +56,7 @@ def test_smc_refuses_moves_that_need_the_end() -> None:
 
 
 def test_a_new_past_of_another_length() -> None:
-    p = PROGRAMS["inception"] | weigh(lambda bits: -0.3 * sum(bits))
+    p = inception() | weigh(lambda bits: -0.3 * sum(bits))
     strategy = p | draw(1) | gibbs(1, n=2, ess=1.0, ancestors=True)
     assert_same(measure(strategy), measure(p | draw(1)))
 
