@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
 
@@ -92,16 +95,31 @@ def check_named(name: str, seconds: float, seed: int) -> Report:
 
 def check_all(
     seconds: float, seed: int, told: Callable[[str], None] = lambda message: None
-) -> Iterator[tuple[str, Report]]:
+) -> list[tuple[str, Report]]:
     """All reports in order, on all cores."""
     wanted = names()
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    pool = ProcessPoolExecutor(os.cpu_count(), initializer=_follow, initargs=(os.getpid(),))
+    try:
         jobs = {pool.submit(check_named, name, seconds, seed): name for name in wanted}
         done: dict[str, Report] = {}
         for job in as_completed(jobs):
             done[jobs[job]] = job.result()
             told(f"{len(done)} of {len(wanted)}")
-    return iter([(name, done[name]) for name in wanted])
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    return [(name, done[name]) for name in wanted]
+
+
+def _follow(parent: int) -> None:
+    """In a worker: end with an interrupt, and with the process that it works for."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def status_of(reports: Sequence[tuple[str, Report]]) -> int:

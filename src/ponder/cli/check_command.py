@@ -31,21 +31,27 @@ def check(
 
     if every == (subject is not None):
         raise PonderError("give a strategy or path/to/file.py:name to check, or --all")
-    if every:
-        sys.exit(_all(5.0 if seconds is None else seconds, seed, as_json))
+    try:
+        if every:
+            sys.exit(_all(5.0 if seconds is None else seconds, seed, as_json))
+        assert subject is not None
+        sys.exit(_one(subject, 30.0 if seconds is None else seconds, seed, as_json))
+    except KeyboardInterrupt:
+        print("ponder: interrupted; nothing was concluded", file=sys.stderr)
+        sys.exit(130)
+
+
+def _one(subject: str, seconds: float, seed: int, as_json: bool) -> int:
     from ponder.checking.check import check as check_one
     from ponder.cli.check_view import print_report
 
-    assert subject is not None
     with _shown() as told:
-        report = check_one(
-            subject, seconds=30.0 if seconds is None else seconds, seed=seed, told=told
-        )
+        report = check_one(subject, seconds=seconds, seed=seed, told=told)
     if as_json:
         print(json.dumps(report.as_dict(), ensure_ascii=False))
     else:
         print_report(report)
-    sys.exit(report.status)
+    return report.status
 
 
 def _all(seconds: float, seed: int, as_json: bool) -> int:
@@ -53,7 +59,7 @@ def _all(seconds: float, seed: int, as_json: bool) -> int:
     from ponder.cli.check_view import print_all
 
     with _shown() as told:
-        reports = list(check_all(seconds, seed, told))
+        reports = check_all(seconds, seed, told)
     if as_json:
         print(json.dumps([{"name": n} | r.as_dict() for n, r in reports], ensure_ascii=False))
     else:
