@@ -383,3 +383,39 @@ def test_all_covers_every_name_of_the_notation() -> None:
 def test_one_of_all() -> None:
     for name in ("resamplers", "evidence bounds", "PMMH"):
         assert check_named(name, 1.0, 0).verdict == "valid"
+
+
+def test_what_ends_the_process_or_never_ends_is_untested() -> None:
+    @program
+    def exits() -> Effects[bool]:
+        yield from sample(Bernoulli(0.5))
+        raise SystemExit(0)
+
+    @program
+    def endless() -> Effects[int]:
+        count = 0
+        while not (yield from sample(Bernoulli(0.5))):
+            count += 1
+        return count
+
+    for subject, why in ((exits(), "SystemExit"), (endless(), "may never end")):
+        report = check(subject, seconds=1)
+        assert report.status == 2
+        assert any(why in f.note for f in report.findings)
+
+
+def test_a_size_that_takes_too_long_is_not_sampled() -> None:
+    report = check("cot | smc(100000) | vote", seconds=1)
+    assert report.status == 2
+    assert any("takes about" in f.note for f in report.findings)
+
+
+def test_a_block_that_lacks_a_method_says_which() -> None:
+    @dataclass(frozen=True, repr=False)
+    class Empty(Infer):
+        pass
+
+    with pytest.raises(PonderError, match="Empty defines no law"):
+        check(Empty(), seconds=1)
+    with pytest.raises(PonderError, match="seconds"):
+        check("cot | draw(2)", seconds=math.inf)

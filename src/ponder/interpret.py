@@ -15,6 +15,7 @@ from ponder.particle import Particle
 from ponder.trace import Trace
 
 X = TypeVar("X")
+DEEPEST = 5_000  # choices in one run, beyond which an enumeration gives up
 Listed = tuple[Dist[Any], Sequence[tuple[Any, float]]]
 
 
@@ -69,6 +70,8 @@ class _Script:
     def sample(self, task: Task, address: str, dist: Dist[Any]) -> Any:
         depth = self.depth
         self.depth += 1
+        if depth == DEEPEST:
+            raise TooManyRuns(f"a run of more than {DEEPEST} choices; it may never end")
         if depth == len(self.path):
             outcomes = dist.support()
             if outcomes is None:

@@ -36,7 +36,10 @@ class Block:
 
     def law(self, incoming: Law) -> Law:
         """The law of what comes out, given the law of what comes in."""
-        raise NotImplementedError
+        raise self._lacks("law(self, incoming)")
+
+    def _lacks(self, method: str) -> PonderError:
+        return PonderError(f"the block {type(self).__name__} defines no {method}; write it")
 
     def meaning(self, measure: Sequence[Atom], binding: Binding) -> Sequence[Atom]:
         """What the block does to the target, written down as arithmetic on a finite measure.
@@ -66,35 +69,35 @@ class Transform(Block):
     corrects: ClassVar[bool] = False
 
     def transform(self, program: Program[Any], binding: Binding) -> Program[Any]:
-        raise NotImplementedError
+        raise self._lacks("transform(self, program, binding)")
 
 
 class Infer(Block):
     """Program -> Program[Population]."""
 
     def infer(self, program: Program[Any], law: Law) -> Program[Population[Any]]:
-        raise NotImplementedError
+        raise self._lacks("infer(self, program, law)")
 
 
 class Move(Block):
     """Population -> Program[Population]."""
 
     def move(self, population: Population[Any], binding: Binding) -> Program[Population[Any]]:
-        raise NotImplementedError
+        raise self._lacks("move(self, population, binding)")
 
 
 class Repeat(Block):
     """Program[Population] -> Program[Population]: works on whole runs of the strategy so far."""
 
     def repeat(self, runs: Program[Population[Any]]) -> Program[Population[Any]]:
-        raise NotImplementedError
+        raise self._lacks("repeat(self, runs)")
 
 
 class Collapse(Block):
     """Program[Population] -> Program[X]: the strategy so far becomes a program again."""
 
     def collapse(self, runs: Program[Population[Any]]) -> Program[Any]:
-        raise NotImplementedError
+        raise self._lacks("collapse(self, runs)")
 
 
 class Decide(Block):
@@ -107,11 +110,11 @@ class Decide(Block):
     bound: ClassVar[float] = 1.0
 
     def decide(self, population: Population[Any], binding: Binding) -> Program[Posterior]:
-        raise NotImplementedError
+        raise self._lacks("decide(self, population, binding)")
 
     def error(self, posterior: Posterior, target: Sequence[Atom]) -> float:
         """Of a bounded decision: how wrong it is, given the exact target; between 0 and 1."""
-        raise NotImplementedError
+        raise self._lacks("error(self, posterior, target), as its law is bounded")
 
 
 def notation_of(name: str, block: Any) -> str:

@@ -83,6 +83,11 @@ def _sizes(block: Block) -> dict[str, int]:
     return {k: v for k, v in values.items() if isinstance(v, int) and not isinstance(v, bool)}
 
 
+def largest(case: Case) -> int:
+    """The largest size of any block of a strategy."""
+    return max((n for b in case.pipeline.blocks for n in _sizes(b).values()), default=1)
+
+
 def as_pipeline(subject: Any) -> Pipeline:
     """The strategy in which a block, a program or a strategy is checked."""
     if isinstance(subject, Pipeline):

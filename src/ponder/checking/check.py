@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ponder.blocks.kernel import Kernel
-from ponder.checking.cases import Case, as_pipeline, cases_of
+from ponder.checking.cases import Case, as_pipeline, cases_of, largest
 from ponder.checking.claims import Finding, Report, Verdict
 from ponder.checking.cutting import check_cut
 from ponder.checking.decisions import check_bounded, check_plug_in, crafted
@@ -15,8 +15,9 @@ from ponder.checking.enumerated import WEIGHTED, check_case, small_enough, undec
 from ponder.checking.heuristics import describe
 from ponder.checking.kernel_matrix import check_kernels
 from ponder.checking.merge import merged
-from ponder.checking.sampled import Sampling, sample_cases, samplings_of
-from ponder.errors import CannotEnumerate, NotAFunctionOfItsChoices, TooManyRuns
+from ponder.checking.sampled import Sampling, sample_cases, samplings_of, told_of
+from ponder.errors import CannotEnumerate, NotAFunctionOfItsChoices, PonderError, TooManyRuns
+from ponder.interpret import evaluate
 from ponder.measure import Population
 from ponder.strategy import Decide, Pipeline
 
@@ -39,6 +40,7 @@ class Check:
         self.findings: list[Finding] = []
         self.populations: list[Population[Any]] = crafted()
         self.failed: dict[str, str] = {}
+        self.slow = ""
         self.samplings: list[Sampling] = []
 
     def run(self) -> Report:
@@ -77,9 +79,8 @@ class Check:
                 self.findings += [] if fact in self.findings else [fact]
             else:
                 self.unlisted[case.toy] = str(error)
-        except Exception as error:
-            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            self.failed.setdefault(case.toy, said)
+        except (Exception, SystemExit) as error:
+            self.failed.setdefault(case.toy, told_of(error))
 
     def _enumerate(self, case: Case) -> None:
         for small in small_enough(case, self.limit):
@@ -102,9 +103,17 @@ class Check:
             self.findings.append(check_bounded(case))
 
     def _cut(self, case: Case) -> None:
-        self.findings.append(check_cut(case))
+        self.findings.append(check_cut(case.resized(8)))
 
     def _prepare(self, case: Case) -> None:
+        # One run at a small size tells how long one of its own takes.
+        small = case.resized(10)
+        started = time.perf_counter()
+        evaluate(small.pipeline.bind(small.binding))
+        each = (time.perf_counter() - started) * max(1.0, largest(case) / 10)
+        if each > self.seconds / 4:
+            self.slow = f"one run at its own size takes about {each:.0f} s; give more --seconds"
+            case = small
         self.samplings += samplings_of(case)
 
     def _sample(self) -> None:
@@ -156,6 +165,9 @@ class Check:
             if not any(f.claim == WEIGHTED for f in self.findings):
                 note += "; sizes are the whole numbers among a block's fields, or those in `sizes`"
             self.findings.append(Finding("not enumerated everywhere", "none", verdict, note=note))
+        if self.slow:
+            fact = Finding("not sampled at its own size", "none", "untested", note=self.slow)
+            self.findings.append(fact)
         if self.failed:
             toy, why = next(iter(self.failed.items()))
             note = f"failed on {len(self.failed)} of {len(self.cases)} toys, first on {toy}: {why}"
@@ -171,6 +183,8 @@ def check(
     that returns one of them. ``seconds`` is how long to look; a valid method is refuted with
     probability below 10^-6 whatever it is. Raises PonderError for what cannot be checked.
     """
+    if not 0.1 <= seconds <= 1e6:
+        raise PonderError(f"check needs between 0.1 and a million seconds, got {seconds}")
     from ponder.checking.subjects import resolve
 
     return Check(resolve(subject), seconds, seed, told).run()

@@ -6,7 +6,8 @@ from typing import Any
 
 from ponder.dist import Dist, Stream, derive
 from ponder.effects import Program
-from ponder.errors import CannotEnumerate
+from ponder.errors import CannotEnumerate, TooManyRuns
+from ponder.interpret import DEEPEST
 from ponder.machine import Machine, Task
 
 PROBES = 12
@@ -18,6 +19,7 @@ class _Probe:
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.leaves = 1.0
+        self.depth = 0
 
     def sample(self, task: Task, address: str, dist: Dist[Any]) -> Any:
         outcomes = dist.support()
@@ -27,6 +29,9 @@ class _Probe:
                 "support in what is to be checked"
             )
         self.leaves *= len(outcomes)
+        self.depth += 1
+        if self.depth == DEEPEST:
+            raise TooManyRuns(f"a run of more than {DEEPEST} choices; it may never end")
         return outcomes[int(self.stream.uniform() * len(outcomes))][0]
 
     def tell(self, task: Task, message: object) -> None:

@@ -30,6 +30,7 @@ def _one(group: Sequence[Finding]) -> Finding:
         return replace(sharpest, evidence=most, runs=runs, note=note)
     worst = max(refuted or group, key=lambda f: f.evidence or 0.0)
     toys = _count(len(group), "statistic" if worst.method == "sampled" else "toy")
+    toys = "" if worst.method == "none" else toys
     toys += f", refuted on {len(refuted)}" if refuted else ""
     return replace(worst, runs=runs, note="; ".join(n for n in (toys, worst.note) if n))
 

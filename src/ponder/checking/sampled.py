@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,7 +56,7 @@ class Sampling:
 
 
 def samplings_of(case: Case) -> Iterator[Sampling]:
-    """A case at its own size; on one toy also nearer to those enumerated, resampling always."""
+    """A case at its own size; on one toy also nearer to those enumerated."""
     sampling = sampling_of(case)
     if sampling is None:
         return
@@ -63,7 +65,7 @@ def samplings_of(case: Case) -> Iterator[Sampling]:
         yield bounded_sampling_of(case)
     halfway = case.resized(5)
     if case.toy == "chain" and halfway != case:
-        smaller = sampling_of(halfway, "resampling always")
+        smaller = sampling_of(halfway, "at sizes up to 5")
         if smaller is not None:
             yield smaller
 
@@ -230,11 +232,17 @@ def sample_cases(
         for sampling in list(running):
             try:
                 sampling.run(turn, seed)
-            except Exception as error:
-                said = " ".join(str(error).split())
-                failed[sampling.case.toy] = f"{type(error).__name__}: {said}"
+            except (Exception, SystemExit) as error:
+                failed[sampling.case.toy] = told_of(error)
                 running.remove(sampling)
     return [_finding(s, w, needed) for s in running for w in s.wagers if w.count], failed
+
+
+def told_of(error: BaseException) -> str:
+    """An error in one line, and where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
 
 def _known(wager: Wager, needed: float) -> bool:

@@ -82,7 +82,7 @@ def loaded(path: Path, name: str) -> Any:
     sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PonderError(f"{path} fails: {type(error).__name__}: {error}") from None
     finally:
         sys.path.remove(str(path.parent))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Annotated
 
 import typer
@@ -30,7 +30,8 @@ def check(
     from ponder.errors import PonderError
 
     if every == (subject is not None):
-        raise PonderError("give a strategy or path/to/file.py:name to check, or --all")
+        both = "either, not both: " if every else ""
+        raise PonderError(f"give {both}a strategy or path/to/file.py:name to check, or --all")
     try:
         if every:
             sys.exit(_all(5.0 if seconds is None else seconds, seed, as_json))
@@ -45,12 +46,14 @@ def _one(subject: str, seconds: float, seed: int, as_json: bool) -> int:
     from ponder.checking.check import check as check_one
     from ponder.cli.check_view import print_report
 
-    with _shown() as told:
+    # What a method prints is not part of the report.
+    with _shown() as told, redirect_stdout(sys.stderr):
         report = check_one(subject, seconds=seconds, seed=seed, told=told)
     if as_json:
         print(json.dumps(report.as_dict(), ensure_ascii=False))
     else:
-        print_report(report)
+        with suppress(SystemExit):  # rich ends the process where nobody reads on
+            print_report(report)
     return report.status
 
 

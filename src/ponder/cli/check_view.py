@@ -99,6 +99,11 @@ def print_all(reports: Sequence[tuple[str, Report]]) -> None:
             f"[{style}]{report.verdict}[/]",
         )
     console.print(table)
+    console.print(
+        "off by: the largest difference found exactly; e-value: the largest of the bets; finds: "
+        "the smallest bias that they would have found 99 times in 100",
+        style="dim",
+    )
     for name, report in reports:
         for finding in report.findings:
             if finding.verdict in ("refuted", "untested"):
