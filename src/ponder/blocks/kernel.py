@@ -39,7 +39,7 @@ class Kernel(Move):
 
     def step(self, particle: Particle[Any], stage: int | None) -> Effects[Particle[Any]]:
         """One step from a particle of positive weight, to one at the same stage (None: ended)."""
-        raise NotImplementedError
+        raise self._lacks("step(self, particle, stage)")
 
     def steps_of(
         self, particles: Sequence[Particle[Any]], stage: int | None = None
