@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -67,7 +68,7 @@ class Bank:
             raise PonderError(
                 f"{self.path} is another program's database; use another --bank, or --no-bank"
             )
-        self._db.execute("PRAGMA journal_mode=WAL")
+        self._to_wal()
         self._db.execute("PRAGMA synchronous=NORMAL")
         if version == 0:
             self._db.execute("BEGIN IMMEDIATE")  # another process may be creating it too
@@ -76,6 +77,18 @@ class Bank:
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version={VERSION}")
             self._db.execute("COMMIT")
+
+    def _to_wal(self) -> None:
+        """Turn on write-ahead logging; SQLite's own timeout does not wait for it (SQLITE_BUSY)."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
 
     def _version(self) -> int:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])
