@@ -67,10 +67,16 @@ def _population(
         return Population(traces, np.log(given), Law("weighted", "crafted"))
 
 
+def _relative(population: Population[Any]) -> Floats:
+    """Weights (N,) with the heaviest at 1; not by the normalisation that is under check."""
+    weights: Floats = np.exp(population.log_weights - population.log_weights.max(initial=-1e300))
+    return weights
+
+
 def plug_in(population: Population[Any]) -> tuple[dict[Hashable, float], float]:
     """(share of each answer among what votes, share of the weight that abstains)."""
     masses: dict[Hashable, float] = defaultdict(float)
-    weights: Floats = np.exp(population.log_weights - population.log_weights.max(initial=-1e300))
+    weights = _relative(population)
     for trace, weight in zip(population.traces, weights.tolist(), strict=True):
         answer = answer_of(trace)
         masses[None if isinstance(answer, Abstain) else answer] += weight
@@ -109,7 +115,7 @@ def check_plug_in(
 def _errors_apart(posterior: Posterior, population: Population[Any]) -> Apart:
     """Standard errors and effective size, against sums over families (Chan & Lai 2013)."""
     answers = [answer_of(trace) for trace in population.traces]
-    weights: Floats = np.exp(population.log_weights - population.log_weights.max(initial=-1e300))
+    weights = _relative(population)
     voters = [i for i, a in enumerate(answers) if not isinstance(a, Abstain) and weights[i] > 0]
     mass = math.fsum(weights[voters])
     pairs = [(posterior.ess, _effective(population, weights, voters))]

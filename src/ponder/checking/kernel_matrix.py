@@ -128,8 +128,8 @@ def _findings(kernel: Kernel, toy: str, matrix: Matrix) -> list[Finding]:
     if kernel.reversible:
         claim = f"{kernel!r} is reversible"
         found.append(enumerated(claim, toy, (matrix.imbalance, matrix.imbalance, 0.0), size))
-    reached = 0.0 if matrix.irreducible else 1.0
-    fact = Finding(f"{kernel!r} is irreducible", "enumerated", "known", toy, evidence=reached)
-    moves = 0.0 if matrix.still else 1.0
-    moved = Finding(f"{kernel!r} moves", "enumerated", "known", toy, evidence=1.0 - moves)
+    moved, fact = (
+        Finding(f"{kernel!r} {what}", "enumerated", "known", toy, evidence=float(fails))
+        for what, fails in (("moves", matrix.still), ("is irreducible", not matrix.irreducible))
+    )
     return [*found, moved, fact]
