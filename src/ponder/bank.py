@@ -1,8 +1,9 @@
 """The bank: every model sample ever paid for, in one SQLite file.
 
-The key of a sample is the model's hash, the prompt tokens, the sampling law and the stream key
-(seed, question, particle, address, visit), so that nothing is paid twice, a killed run resumes,
-and methods are compared on the same samples, while another seed is another sample.
+The key of a sample is the model's hash, the prompt tokens, the sampling law, the grammar if there
+is one, and the stream key (seed, question, particle, address, visit), so that nothing is paid
+twice, a killed run resumes, and methods are compared on the same samples, while another seed is
+another sample.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ponder.lm.protocol import (
     drawn,
 )
 from ponder.lm.sampling_law import SamplingLaw
+from ponder.outside import Outside
 
 VERSION = 1
 _SCHEMA = """
@@ -93,7 +95,7 @@ class Bank:
     def _version(self) -> int:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
-    def get(self, key: bytes, dist: ModelDist) -> Any | None:
+    def get(self, key: bytes, dist: ModelDist | Outside) -> Any | None:
         """The value sampled from ``dist`` under ``key``, or None."""
         row = self._db.execute("SELECT kind, value FROM sample WHERE key = ?", (key,)).fetchone()
         return None if row is None else _decoded(row[0], row[1], dist)
@@ -140,8 +142,10 @@ class Bank:
         self._db.close()
 
 
-def sample_key(dist: ModelDist, stream_key: bytes) -> bytes:
+def sample_key(dist: ModelDist | Outside, stream_key: bytes) -> bytes:
     """The bank key of a draw from ``dist`` with the randomness of ``stream_key``, 32 bytes."""
+    if isinstance(dist, Outside):
+        return dist.key
     parts: list[Any] = [dist.model.fingerprint, list(dist.prompt)]
     if isinstance(dist, OptionLogProbs):
         # No randomness: whoever asks the same question of the same trace gets the same answer.
@@ -151,6 +155,8 @@ def sample_key(dist: ModelDist, stream_key: bytes) -> bytes:
         parts += ["token" if isinstance(dist, NextToken) else "completion", _law(dist.law)]
         if isinstance(dist, Completion):
             parts += [dist.max_tokens, list(dist.stop), dist.segment]
+            if dist.grammar is not None:
+                parts.append(dist.grammar.key)
     return sha256(json.dumps(parts).encode() + stream_key).digest()
 
 
@@ -161,14 +167,19 @@ def _law(law: SamplingLaw) -> list[float]:
 
 def _encoded(value: Any) -> tuple[str, str]:
     if isinstance(value, Draw):
-        fields = [list(value.tokens), value.text, value.finish, list(value.logp), list(value.logq)]
+        fields: list[Any] = [list(value.tokens), value.text, value.finish]
+        fields += [list(value.logp), list(value.logq)]
+        if value.grammar is not None:
+            fields.append(value.log_evidence)
         return "draw", json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
     if isinstance(value, int):
         return "token", str(value)
+    if isinstance(value, dict):
+        return "outside", json.dumps(value)
     return "options", json.dumps(list(value))
 
 
-def _decoded(kind: str, text: str, dist: ModelDist) -> Any:
+def _decoded(kind: str, text: str, dist: ModelDist | Outside) -> Any:
     value = json.loads(text)
     if kind == "draw" and isinstance(dist, Completion):
         return drawn(dist, *value)

@@ -50,7 +50,9 @@ AnyPotential = Potential | PotentialSource | Callable[[Any], float]
 class Binding:
     """What a strategy text is a function of: question, model, potentials and drafts by name.
 
-    ``drafts`` are the small language models that a ``speculate`` may name.
+    ``drafts`` are other language models that a strategy may name, ``services`` what it may ask
+    outside: "python" runs programs, "z3" proves, "math" compares. ``same`` says whether two
+    different canonical answers mean the same, or is a program that does; None: none do.
     """
 
     question: Any = None
@@ -58,6 +60,17 @@ class Binding:
     potentials: Mapping[str, Potential] = field(default_factory=dict)
     keep_state: bool = False
     drafts: Mapping[str, Any] = field(default_factory=dict)
+    services: Mapping[str, Any] = field(default_factory=dict)
+    same: Callable[[Any, Any], bool | Program[bool]] | None = None
+
+    def service(self, name: str) -> Any:
+        """The service of that name."""
+        if name not in self.services:
+            raise PonderError(
+                f"the strategy asks {name!r}, which is not bound; bind it: "
+                f"Binding(services={{{name!r}: ...}}), see ponder.verify.services"
+            )
+        return self.services[name]
 
     def draft(self, reference: Any) -> Any:
         """The draft model that ``reference`` names here, or itself if it is not a name."""

@@ -17,14 +17,18 @@ from ponder.admission import Admission
 from ponder.bank import Bank, sample_key
 from ponder.dist import Dist, Mixture, Stream, derive
 from ponder.effects import Program
+from ponder.errands import Errand, Errands
 from ponder.errors import CutShort, PonderError
 from ponder.interpret import seed_key
 from ponder.ledger import Budget, Ledger
 from ponder.lm.protocol import Completion, Draw, NextToken, OptionLogProbs
 from ponder.machine import PENDING, Machine, Task
+from ponder.outside import Outside
 
 Watcher = Callable[["Runtime"], None]
 _MODEL_DISTS = (Completion, NextToken, OptionLogProbs)
+_ERRANDS = 64  # as many are enough to keep the services busy
+_PATIENCE = 0.05  # seconds between looks at the clock while services answer
 
 
 @dataclass
@@ -78,6 +82,7 @@ class Runtime:
         self._closed = Ledger()
         self._waiting: deque[Any] = deque()
         self._flying: dict[Task, Any] = {}
+        self._errands = Errands()
         self._paid: list[tuple[bytes, str, str, str, Any]] = []
         self._engines: list[Any] = []
         self._began = time.monotonic()
@@ -120,6 +125,7 @@ class Runtime:
         finally:
             for engine, request in self._flying.values():
                 engine.cancel(request)
+            self._errands.forget_all()
             if self.cut is not None:  # an interrupt may have come after the last step
                 for engine in self._engines:
                     engine.recover()
@@ -136,7 +142,8 @@ class Runtime:
             if self.cut is not None:
                 self._cut_all()
                 more = False
-            elif self._waiting or self._flying:
+                self._collect()
+            elif self._waiting or self._flying or self._errands:
                 self._turn()
             yield from self._ended()
         yield from self._ended()
@@ -144,7 +151,7 @@ class Runtime:
     def _hungry(self) -> bool:
         """Whether the engines could take the requests of another question."""
         width = min((e.width for e in self._engines), default=1)
-        return len(self._waiting) + len(self._flying) < width
+        return len(self._waiting) + len(self._flying) < width and len(self._errands) < _ERRANDS
 
     def _start(self, id: str, program: Program[Any]) -> None:
         job = Job(id, None, Ledger(), time.monotonic())
@@ -172,16 +179,22 @@ class Runtime:
             # One of the parts may be asked of an engine.
             key = derive(key, "part")
             dist = dist.choose(Stream(key))
-        if not isinstance(dist, _MODEL_DISTS):
+        if not isinstance(dist, (*_MODEL_DISTS, Outside)):
             return dist.draw(Stream(key))
         job = self._job(task)
-        bank_key = b"" if self.bank is None else sample_key(dist, key)
-        if self.bank is not None:
+        bank_key = b""
+        if self.bank is not None and _is_kept(dist):
+            bank_key = sample_key(dist, key)
             known = self.bank.get(bank_key, dist)
             if known is not None:
                 job.ledger.banked += len(known.tokens) if isinstance(known, Draw) else 1
                 return known
         where = f"{task.path}/{address}"
+        if isinstance(dist, Outside):
+            if not self._may_check():
+                raise CutShort(self.cut or "")
+            self._errands.send(Errand(task, dist, where))
+            return PENDING
         if self.replay:
             raise PonderError(
                 f"replay: the bank has no sample for {where}; run once without --replay"
@@ -204,6 +217,7 @@ class Runtime:
 
     def abandon(self, task: Task) -> None:
         """Cancel what a discarded task has asked for."""
+        self._errands.forget(task)
         self._waiting = deque(w for w in self._waiting if w[1].payload[0] is not task)
         flight = self._flying.pop(task, None)
         if flight is not None:
@@ -232,12 +246,13 @@ class Runtime:
         self.cut = self.cut or self.budget.exceeded(self.spent)
         if self.cut is None:
             self._admit()
-            if self._waiting and not self._flying:
+            if self._waiting and not self._flying and not self._errands:
                 self.cut = self.admission.limit(self.spent)  # what is left would not finish
         if self.cut is not None:
             return
         for engine in self._engines:
             self._step(engine)
+        self._collect()
         if self._watch is not None:
             self._watch(self)
 
@@ -256,6 +271,33 @@ class Runtime:
         self._deposit()
         for request, value in ended:
             self._machine.resume(request.payload[0], value)
+
+    def _may_check(self) -> bool:
+        """Whether services may be asked: a cap on tokens or calls does not keep them from it."""
+        limit = self.budget.max_seconds
+        over = limit is not None and self.spent.seconds >= limit
+        if over:
+            self.cut = self.cut or "max_seconds"
+        return self.cut in (None, "max_tokens", "max_calls") and not over
+
+    def _collect(self) -> None:
+        """Wake the programs whose services have answered; wait a little if nothing else is on."""
+        if not self._errands:
+            return
+        for done in self._errands.done(0.0 if self._flying else _PATIENCE):
+            task, dist = done.errand.task, done.errand.dist
+            job = self._job(task)
+            job.ledger.checks += 1
+            job.ledger.check_seconds += done.seconds
+            if done.error is not None:
+                self._machine.throw(
+                    task, _refused(dist.service.name, done.errand.where, done.error)
+                )
+                continue
+            if self.bank is not None and _is_kept(dist):
+                row = (dist.key, dist.service.fingerprint, job.id, done.errand.where, done.answer)
+                self._paid.append(row)
+            self._machine.resume(task, done.answer)
 
     def _keep(self, place: tuple[bytes, str, str], dist: Any, value: Any) -> None:
         """Queue a sample for the bank: place is (bank key, question, address)."""
@@ -288,6 +330,8 @@ class Runtime:
     def _cut_all(self) -> None:
         """Tell every waiting program that its request will not be served."""
         tasks = [*self._flying, *(request.payload[0] for _, request in self._waiting)]
+        if not self._may_check():
+            tasks += self._errands.forget_all()
         for engine, request in self._flying.values():
             engine.cancel(request)
         self._flying.clear()
@@ -297,3 +341,16 @@ class Runtime:
         for task in tasks:
             if not task.discarded:
                 self._machine.throw(task, CutShort(self.cut or ""))
+
+
+def _is_kept(dist: Any) -> bool:
+    """Whether the bank keeps what is drawn: not the answers of a service without a fingerprint."""
+    return not isinstance(dist, Outside) or dist.service.fingerprint != ""
+
+
+def _refused(service: str, where: str, error: BaseException) -> PonderError:
+    """The error of a service, with what it was asked for; it ends one question and no more."""
+    reason = " ".join(str(error).split()).removeprefix(f"{service} ")
+    if not isinstance(error, PonderError):
+        reason = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+    return PonderError(f"{service} failed for {where}: {reason}")
