@@ -19,10 +19,10 @@ from ponder.errors import PonderError
 from ponder.ledger import Ledger
 from ponder.lm.cache import Cache, Ints, Slot, as_tokens
 from ponder.lm.decoder import UBATCH, Aborted, Row
-from ponder.lm.protocol import Completion, Draw, NextToken, OptionLogProbs
+from ponder.lm.protocol import Completion, Draw, Finish, NextToken, OptionLogProbs
 from ponder.lm.request import Request
 from ponder.lm.sampling import Sampler
-from ponder.lm.writing import Vocabulary
+from ponder.lm.writing import Vocabulary, Writing
 
 CHUNK = 64  # prompt tokens a step: 512 at once would stall every live sequence for seconds
 WAIT = 8  # a prefix under way that saves at least this many tokens is worth waiting for
@@ -239,16 +239,13 @@ class Engine:
                 assert isinstance(request.dist, OptionLogProbs)
                 self._end(request, request.dist.of(self._sampler.log_probs(row)), ended)
                 continue
-            u = Stream(request.stream_key, len(writing.tokens)).uniform()
-            token, logp, logq = self._sampler.draw(row, writing.dist.law, u)
-            finish = writing.write(token, logp, logq, self.vocabulary)
-            request.ledger.generated += 1
+            finish = self._write(row, writing, request)
             slot = request.slot
             assert slot is not None
             if finish is None and slot.length + 1 >= self.context:
                 finish = "length"
             if finish is None:
-                slot.plan = np.append(slot.plan, np.int32(token))
+                slot.plan = np.append(slot.plan, np.int32(writing.tokens[-1]))
                 continue
             draw = writing.finished(finish)
             self._end(
@@ -257,6 +254,21 @@ class Engine:
         for request, _ in ended:
             self.running.remove(request)
         return ended
+
+    def _write(self, row: NDArray[np.float32], writing: Writing, request: Request) -> Finish | None:
+        """Sample one token and write it down; answers why the text ends here, or None."""
+        u = Stream(request.stream_key, len(writing.tokens)).uniform()
+        law = writing.dist.law
+        if writing.matcher is None:
+            token, logp, logq = self._sampler.draw(row, law, u)
+        else:
+            allowed = writing.matcher.allowed()
+            token, logp, logq, log_mass = self._sampler.draw_allowed(row, law, u, allowed)
+            dead = writing.weigh(log_mass)
+            if dead is not None:
+                return dead
+        request.ledger.generated += 1
+        return writing.write(token, logp, logq, self.vocabulary)
 
     def _end(
         self, request: Request, value: Draw | int | Any, ended: list[tuple[Request, Any]]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from ponder.dist import NEG_INF, Stream
-from ponder.lm.sampling_law import SamplingLaw, log_law
+from ponder.errors import PonderError
+from ponder.lm.grammar import Grammar
+from ponder.lm.sampling_law import SamplingLaw, log_law, restricted
 
 Tokens = tuple[int, ...]
-Finish = Literal["stop", "length"]
+Finish = Literal["stop", "length", "dead"]
 Message = dict[str, str]
 
 
@@ -25,7 +27,9 @@ class Draw:
     fingerprint) say what they were drawn from.
     ``logp`` holds each token's log-probability under the model itself (temperature 1, nothing cut
     off), ``logq`` under the law it was actually drawn from. ``finish`` is "stop" (end token or
-    stop string) or "length".
+    stop string), "length", or "dead" where the grammar leaves nothing. ``log_evidence`` is the
+    sum over tokens of the log of the mass that the law gave to what the ``grammar`` allowed; 0
+    without one, -inf for a dead draw.
     """
 
     tokens: Tokens
@@ -36,6 +40,8 @@ class Draw:
     prompt: Tokens = field(default=(), compare=False, repr=False)
     law: SamplingLaw | None = field(default=None, compare=False, repr=False)
     model: str = field(default="", compare=False, repr=False)
+    grammar: Grammar | None = field(default=None, compare=False, repr=False)
+    log_evidence: float = field(default=0.0, compare=False)
 
 
 class LanguageModel(Protocol):
@@ -85,6 +91,14 @@ class Completion:
     It ends at an end token, after ``max_tokens`` tokens, or once the text contains a stop string.
     With ``segment`` the stop string belongs to the text and the trace will go on from there;
     otherwise the text is cut before it. ``keep`` asks the engine to keep the model's state.
+
+    With a ``grammar`` each token is drawn from the law restricted to what is allowed and
+    renormalised. That alone ("masking") is not the law of accepted texts: it favours beginnings
+    from which hardly anything is allowed. The program must also yield
+    ``Factor(completion.log_evidence(draw))``; then its measure is the unrestricted law on accepted
+    texts, in one completion or in segments (``grammar.after(tokens)``), whose factors multiply.
+    An end token is allowed only where the grammar accepts; at ``max_tokens`` it may not have.
+    What top-k, top-p, min-p or temperature 0 cut off has no mass, whatever the grammar needs.
     """
 
     model: LanguageModel = field(repr=False)
@@ -94,24 +108,72 @@ class Completion:
     stop: tuple[str, ...] = ()
     segment: bool = False
     keep: bool = field(default=False, compare=False)
+    grammar: Grammar | None = None
+
+    def __post_init__(self) -> None:
+        if self.grammar is not None and self.stop and not self.segment:
+            raise PonderError(
+                "a stop string ends the text before its grammar does; use segment=True with it"
+            )
 
     def draw(self, stream: Stream) -> Draw:
         return self.model.draw(self, stream)
 
-    def log_prob(self, value: Any) -> float:
+    def log_prob(self, value: Draw) -> float:
         """Under this law, whatever law ``value`` was drawn from.
 
         What the draw recorded answers where it can; otherwise the model is asked for every token.
         """
+        if self.grammar is None and value.finish == "dead":
+            return NEG_INF
+        if self._recorded(value):
+            return math.fsum(value.logq)
         if value.prompt == self.prompt and value.model == self.model.fingerprint:
-            if value.law == self.law:
-                return math.fsum(value.logq)
-            if self.law == SamplingLaw():
+            if value.law == self.law and self.grammar is None:
+                return math.fsum(value.logq) + value.log_evidence
+            if self.law == SamplingLaw() and self.grammar is None:
                 return math.fsum(value.logp)
-        return math.fsum(
-            NextToken(self.model, self.prompt + value.tokens[:i], self.law).log_prob(token)
-            for i, token in enumerate(value.tokens)
+        return math.fsum(log_q for log_q, _ in self._retraced(value))
+
+    def log_evidence(self, value: Draw) -> float:
+        """What a program yields as a factor after drawing ``value``: 0 without a grammar.
+
+        Under this law, whatever law ``value`` was drawn from; so not ``value.log_evidence``, which
+        a kernel or a proposal may have left there.
+        """
+        if self.grammar is None:
+            return 0.0
+        if self._recorded(value):
+            return value.log_evidence
+        return math.fsum(log_mass for _, log_mass in self._retraced(value))
+
+    def _recorded(self, value: Draw) -> bool:
+        """Whether what ``value`` recorded is of this law."""
+        return (
+            value.prompt == self.prompt
+            and value.model == self.model.fingerprint
+            and value.law == self.law
+            and value.grammar == self.grammar
         )
+
+    def _retraced(self, value: Draw) -> Iterator[tuple[float, float]]:
+        """Of each token: its log-probability, and the log of the mass that is allowed there."""
+        matcher = None if self.grammar is None else self.grammar.compile(self.model)
+        for i, token in enumerate((*value.tokens, None)):
+            if token is None and value.finish != "dead":
+                return
+            logs = log_law(self.model.next_log_probs(self.prompt + value.tokens[:i]), self.law)
+            log_mass = 0.0
+            if matcher is not None:
+                logs, log_mass = restricted(logs, matcher.allowed())
+            if token is None:
+                yield (0.0 if log_mass == NEG_INF else NEG_INF), log_mass
+                return
+            yield float(logs[token]), log_mass
+            if logs[token] == NEG_INF:
+                return
+            if matcher is not None and token not in self.model.end_tokens:
+                matcher.advance(token)
 
     def support(self) -> Sequence[tuple[Draw, float]] | None:
         return self.model.completions(self)
@@ -176,8 +238,17 @@ def drawn(
     finish: Finish,
     logp: Sequence[float],
     logq: Sequence[float],
+    log_evidence: float | None = None,
 ) -> Draw:
-    """The draw of ``tokens`` from ``dist``, with what it was drawn from."""
+    """The draw of ``tokens`` from ``dist``, with what it was drawn from.
+
+    Raises PonderError without ``log_evidence`` if ``dist`` has a grammar: it was not obeyed.
+    """
+    if log_evidence is None and dist.grammar is not None:
+        raise PonderError(
+            "a completion with a grammar was drawn by something that knows of none, such as "
+            "speculate(...); leave it out"
+        )
     return Draw(
         tuple(tokens),
         text,
@@ -187,6 +258,8 @@ def drawn(
         dist.prompt,
         dist.law,
         dist.model.fingerprint,
+        dist.grammar,
+        log_evidence or 0.0,
     )
 
 

@@ -15,6 +15,7 @@ from ponder.lm.sampling_law import SamplingLaw
 
 Row = NDArray[np.float32]
 BLOCK = 512
+_NOTHING = (-1, -math.inf, -math.inf, -math.inf)
 
 
 class Sampler:
@@ -47,6 +48,43 @@ class Sampler:
             token, log_q = self._untruncated(u)
         return token, float(logits[token]) - top - log_total, log_q
 
+    def draw_allowed(
+        self, logits: Row, law: SamplingLaw, u: float, allowed: NDArray[np.bool_]
+    ) -> tuple[int, float, float, float]:
+        """Like :meth:`draw`, from ``law`` restricted to ``allowed``, shape (V,), and renormalised.
+
+        The second log-probability is under that restricted law; a fourth number is the log of the
+        mass that ``law`` gives to what is allowed. If it is -inf no token was drawn: -1 stands
+        for it.
+        """
+        top = float(logits.max())
+        log_total = self._log_total(logits, top)
+        if law.temperature == 0:
+            token, log_q, log_mass = int(logits.argmax()), 0.0, 0.0
+            if not allowed[token]:
+                return _NOTHING
+        elif law.top_k or law.top_p < 1 or law.min_p > 0:
+            candidates, ranked = self._ranked(self._tempered(logits, top, law.temperature), law)
+            inside = np.where(allowed[candidates], ranked, 0.0)
+            if not inside.any():
+                return _NOTHING
+            index, log_q = _inverse(inside, u)
+            token, log_mass = int(candidates[index]), math.log(inside.sum() / ranked.sum())
+        else:
+            self._tempered(logits, top, law.temperature)
+            log_all = math.log(self._total())
+            masked = np.where(allowed, logits, np.float32(-np.inf))
+            best = float(masked.max())
+            if best == -math.inf:
+                return _NOTHING
+            # Relative to the best allowed token: it may be far below the best of all.
+            if law.temperature == 1:
+                self._log_total(masked, best)
+            self._tempered(masked, best, law.temperature)
+            log_mass = math.log(self._total()) - log_all + (best - top) / law.temperature
+            token, log_q = self._untruncated(u)
+        return token, float(logits[token]) - top - log_total, log_q, min(0.0, log_mass)
+
     def log_probs(self, logits: Row) -> Row:
         """Log-probabilities at temperature 1, shape (V,), float32."""
         top = float(logits.max())
@@ -59,7 +97,10 @@ class Sampler:
         return math.log(float(scratch.sum()))
 
     def _tempered(self, logits: Row, top: float, temperature: float) -> Row:
-        """exp((logit - top) / temperature), in the padded scratch row."""
+        """exp((logit - top) / temperature), in the padded scratch row.
+
+        At temperature 1 what :meth:`_log_total` has just computed.
+        """
         weights = self._weights[: self.vocabulary]
         if temperature == 1:
             weights[:] = self._scratch
@@ -69,6 +110,10 @@ class Sampler:
                 np.multiply(weights, np.float32(min(1 / temperature, 3e38)), out=weights)
             np.exp(weights, out=weights)
         return weights
+
+    def _total(self) -> float:
+        """The sum of the weights."""
+        return float(self._blocks.sum(axis=1).sum(dtype=np.float64))
 
     def _untruncated(self, u: float) -> tuple[int, float]:
         """Inverse CDF in two levels: block sums first, then inside one block."""
@@ -86,15 +131,18 @@ class Sampler:
         return block * BLOCK + index, math.log(weight) - math.log(float(cumulative[-1]))
 
     def _truncated(self, weights: Row, law: SamplingLaw, u: float) -> tuple[int, float]:
+        candidates, ranked = self._ranked(weights, law)
+        index, log_q = _inverse(ranked, u)
+        return int(candidates[index]), log_q
+
+    def _ranked(
+        self, weights: Row, law: SamplingLaw
+    ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Token ids, ascending, and their weights, zero where the law cuts them off."""
         candidates = self._candidates(weights, law)
         ranked = weights[candidates].astype(np.float64)
-        total = float(self._blocks.sum(axis=1).sum(dtype=np.float64)) if law.top_p < 1 else 0.0
-        mask = self._kept(ranked, law, total)
-        ranked = np.where(mask, ranked, 0.0)
-        cumulative = np.cumsum(ranked)
-        index = int(np.searchsorted(cumulative, u * cumulative[-1], side="right"))
-        index = min(index, int(np.flatnonzero(ranked)[-1]))
-        return int(candidates[index]), math.log(float(ranked[index] / cumulative[-1]))
+        total = self._total() if law.top_p < 1 else 0.0
+        return candidates, np.where(self._kept(ranked, law, total), ranked, 0.0)
 
     def _candidates(self, weights: Row, law: SamplingLaw) -> NDArray[np.intp]:
         """Token ids, ascending, among which every kept one is: those above a lowered threshold."""
@@ -127,3 +175,11 @@ class Sampler:
         if law.min_p > 0:
             mask &= ranked >= law.min_p * ranked.max()
         return mask
+
+
+def _inverse(weights: NDArray[np.float64], u: float) -> tuple[int, float]:
+    """The index at which the cumulative share of the weights passes u, and its log-share."""
+    cumulative = np.cumsum(weights)
+    index = int(np.searchsorted(cumulative, u * cumulative[-1], side="right"))
+    index = min(index, int(np.flatnonzero(weights)[-1]))
+    return index, math.log(float(weights[index] / cumulative[-1]))

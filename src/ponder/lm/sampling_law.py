@@ -57,6 +57,19 @@ def log_law(log_probs: Logs, law: SamplingLaw) -> Logs:
     return logs
 
 
+def restricted(log_probs: Logs, allowed: NDArray[np.bool_]) -> tuple[Logs, float]:
+    """A law on the allowed tokens only, renormalised, shape (V,), and the log of their mass.
+
+    Where they have none all are -inf, the mass too.
+    """
+    inside: Logs = np.where(allowed, log_probs, -np.inf)
+    top = float(inside.max())
+    if top == -math.inf:
+        return inside, top
+    log_mass = min(0.0, top + math.log(math.fsum(np.exp(inside[allowed] - top))))
+    return inside - log_mass, log_mass
+
+
 def kept(weights: NDArray[np.floating], law: SamplingLaw) -> NDArray[np.bool_]:
     """Which tokens a law keeps, given unnormalised probabilities. Ties go to low token ids."""
     mask = weights > 0

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from ponder.dist import NEG_INF, Stream
 from ponder.errors import PonderError
+from ponder.lm.grammar import Matcher, advanced
 from ponder.lm.protocol import (
     Completion,
     Draw,
@@ -24,7 +26,8 @@ from ponder.lm.protocol import (
     Tokens,
     drawn,
 )
-from ponder.lm.sampling_law import Logs, SamplingLaw, log_law
+from ponder.lm.sampling_law import Logs, SamplingLaw, log_law, restricted
+from ponder.lm.writing import Vocabulary
 
 Table = Mapping[Tokens, Sequence[float]] | Callable[[Tokens], Sequence[float]]
 
@@ -57,6 +60,12 @@ class TableLM:
         self._rows: dict[Tokens, Logs] = {}
         self._known_laws: dict[tuple[int, SamplingLaw], tuple[Logs, Logs, list[float]]] = {}
         self.fingerprint = f"table:{name}"
+
+    @cached_property
+    def spelling(self) -> Vocabulary:
+        """The tokens' bytes: what a grammar is matched by."""
+        size = len(self.vocabulary)
+        return Vocabulary(size, self.end_tokens, lambda t: self.vocabulary[t].encode())
 
     def tokenize(self, text: str, *, special: bool = False) -> Tokens:
         """Greedy longest match; text outside the vocabulary is left out (prompts may be prose)."""
@@ -122,42 +131,64 @@ class TableLM:
         return row
 
     def draw(self, dist: Completion, stream: Stream) -> Draw:
-        tokens: list[int] = []
-        logp: list[float] = []
-        logq: list[float] = []
+        path = _Path([], [], [], [])
+        matcher = None if dist.grammar is None else dist.grammar.compile(self)
         finish = None
         while finish is None:
-            row, law, cumulative = self._laws(dist.prompt + tuple(tokens), dist.law)
+            row, law, cumulative = self._laws(dist.prompt + tuple(path.tokens), dist.law)
+            if matcher is not None:
+                law, log_mass = restricted(law, matcher.allowed())
+                path.masses.append(log_mass)
+                if log_mass == NEG_INF:
+                    return self._finished(dist, path, "dead")
+                cumulative = np.cumsum(np.exp(law)).tolist()
             token = min(bisect_right(cumulative, stream.uniform() * cumulative[-1]), self.end)
             if law[token] == NEG_INF:  # u * total was rounded up to the total
                 token = int(np.flatnonzero(np.isfinite(law))[-1])
-            tokens.append(token)
-            logp.append(float(row[token]))
-            logq.append(float(law[token]))
-            finish = ended(self, dist, tokens)
-        return self._finished(dist, tokens, finish, logp, logq)
+            path.tokens.append(token)
+            path.logp.append(float(row[token]))
+            path.logq.append(float(law[token]))
+            finish = ended(self, dist, path.tokens)
+            if matcher is not None and finish is None:
+                matcher.advance(token)
+        return self._finished(dist, path, finish)
 
-    def _finished(
-        self, dist: Completion, tokens: list[int], finish: Any, logp: list[float], logq: list[float]
-    ) -> Draw:
-        text = cut(self.detokenize(tokens), dist)
-        return drawn(dist, tokens, text, finish, logp, logq)
+    def _finished(self, dist: Completion, path: _Path, finish: Finish) -> Draw:
+        text = cut(self.detokenize(path.tokens), dist)
+        evidence = None if dist.grammar is None else math.fsum(path.masses)
+        return drawn(dist, path.tokens, text, finish, path.logp, path.logq, evidence)
 
     def completions(self, dist: Completion) -> Sequence[tuple[Draw, float]]:
-        return [(d, math.fsum(d.logq)) for d in self._every(dist, [], [], [])]
+        matcher = None if dist.grammar is None else dist.grammar.compile(self)
+        every = self._every(dist, matcher, _Path([], [], [], []))
+        return [(d, math.fsum(d.logq)) for d in every]
 
-    def _every(
-        self, dist: Completion, tokens: list[int], logp: list[float], logq: list[float]
-    ) -> Iterator[Draw]:
-        row, law, _ = self._laws(dist.prompt + tuple(tokens), dist.law)
+    def _every(self, dist: Completion, matcher: Matcher | None, path: _Path) -> Iterator[Draw]:
+        row, law, _ = self._laws(dist.prompt + tuple(path.tokens), dist.law)
+        masses = path.masses
+        if matcher is not None:
+            law, log_mass = restricted(law, matcher.allowed())
+            masses = [*masses, log_mass]
+            if log_mass == NEG_INF:
+                yield self._finished(dist, path._replace(masses=masses), "dead")
         for token in np.flatnonzero(np.isfinite(law)).tolist():
-            longer = [*tokens, token]
-            p, q = [*logp, float(row[token])], [*logq, float(law[token])]
-            finish = ended(self, dist, longer)
+            logp, logq = [*path.logp, float(row[token])], [*path.logq, float(law[token])]
+            longer = _Path([*path.tokens, token], logp, logq, masses)
+            finish = ended(self, dist, longer.tokens)
             if finish is None:
-                yield from self._every(dist, longer, p, q)
+                after = None if matcher is None else advanced(matcher, token)
+                yield from self._every(dist, after, longer)
             else:
-                yield self._finished(dist, longer, finish, p, q)
+                yield self._finished(dist, longer, finish)
+
+
+class _Path(NamedTuple):
+    """A completion under way: see :class:`~ponder.lm.protocol.Draw`; the log-mass at each token."""
+
+    tokens: list[int]
+    logp: list[float]
+    logq: list[float]
+    masses: list[float]
 
 
 def ended(model: LanguageModel, dist: Completion, tokens: Sequence[int]) -> Finish | None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from ponder.dist import NEG_INF
+from ponder.lm.grammar import GrammarCompiler
 from ponder.lm.protocol import Completion, Draw, Finish, drawn
 
 
@@ -24,11 +28,30 @@ class Vocabulary:
             known = self._known[token] = b"" if token in self.end_tokens else self.spell(token)
         return known
 
+    @cached_property
+    def grammars(self) -> GrammarCompiler:
+        """What compiles grammars for these tokens; made on first use."""
+        return GrammarCompiler(self)
+
 
 class Writing:
-    """What one completion has come to so far."""
+    """What one completion has come to so far; ``matcher`` stands where it has come in its grammar.
 
-    __slots__ = ("_bytes", "_cut", "_logp", "_logq", "_longest_stop", "_stops", "dist", "tokens")
+    Raises PonderError for a grammar that cannot be compiled for the model.
+    """
+
+    __slots__ = (
+        "_bytes",
+        "_cut",
+        "_logp",
+        "_logq",
+        "_longest_stop",
+        "_masses",
+        "_stops",
+        "dist",
+        "matcher",
+        "tokens",
+    )
 
     def __init__(self, dist: Completion) -> None:
         self.dist = dist
@@ -39,6 +62,8 @@ class Writing:
         self._stops = [s.encode() for s in dist.stop if s]
         self._longest_stop = max(map(len, self._stops), default=0)
         self._cut: int | None = None
+        self._masses: list[float] = []
+        self.matcher = None if dist.grammar is None else dist.grammar.compile(dist.model)
 
     @property
     def text(self) -> str:
@@ -59,10 +84,18 @@ class Writing:
         if places:
             self._cut = min(places)
             return "stop"
+        if self.matcher is not None:
+            self.matcher.advance(token)
         return "length" if len(self.tokens) >= self.dist.max_tokens else None
+
+    def weigh(self, log_mass: float) -> Finish | None:
+        """Note the log of the mass that was allowed here; nothing can follow if it is zero."""
+        self._masses.append(log_mass)
+        return "dead" if log_mass == NEG_INF else None
 
     def finished(self, finish: Finish) -> Draw:
         """The sample."""
         if self._cut is not None and not self.dist.segment:
             del self._bytes[self._cut :]
-        return drawn(self.dist, self.tokens, self.text, finish, self._logp, self._logq)
+        evidence = None if self.matcher is None else round(math.fsum(self._masses), 6)
+        return drawn(self.dist, self.tokens, self.text, finish, self._logp, self._logq, evidence)
