@@ -11,17 +11,27 @@ truncated replies as abstentions themselves.
 Canonical forms by kind: ``number`` an exact :class:`~fractions.Fraction` (``50%`` is 50, not 1/2);
 ``choice`` an upper-case letter, or a label as spelled; ``bool`` True or False; ``logic`` one of
 "True", "False", "Uncertain"; ``text`` a normalised string; ``json`` a canonical dump; ``code``
-an ``ast.dump``, comparable within one Python version only.
+an ``ast.dump``, comparable within one Python version only; ``math`` LaTeX in one spelling, a
+fraction such as ``1/2`` if it is a number. Formulas may be equal under different forms.
 """
 
+import atexit
 import re
 from collections.abc import Hashable, Sequence
 from fractions import Fraction
+from functools import lru_cache
 
 from ponder.errors import PonderError
-from ponder.verify.announced import bare_answer, find_announcement
+from ponder.verify.announced import Announcement, bare_answer, find_announcement
 from ponder.verify.kinds import KINDS, infer_kind
-from ponder.verify.markup import sentences
+from ponder.verify.markup import LONGEST, sentences
+from ponder.verify.mathematics import (
+    MathEquivalence,
+    is_number,
+    math_form,
+    math_verify_installed,
+    read_formula,
+)
 from ponder.verify.numbers import read_number, show_number
 from ponder.verify.structured import code_form, json_form
 from ponder.verify.verdicts import read_choice, read_logic, read_truth
@@ -51,6 +61,8 @@ def _read(
         return read_truth(line, leading=leading)
     if kind == "logic":
         return read_logic(line, leading=leading)
+    if kind == "math":
+        return read_formula(line, leading=leading)
     return text_form(sentences(line)[0])
 
 
@@ -76,8 +88,20 @@ def parse_answer(
         return None if line is None else _read(line, kind, options, labels, leading=True)
     if not announcement.body:
         return None
+    if kind == "math":
+        return read_formula(_with_signs(text, announcement))
     # Words after the answer may belong to an explanation that only mentions what it discusses.
     return _read(announcement.body, kind, options, labels, leading=not announcement.closes)
+
+
+def _with_signs(text: str, announcement: Announcement) -> str:
+    """What is announced, its dollar signs kept; the whole of a matrix that takes several lines."""
+    start, stop = announcement.start, announcement.stop
+    opened = text.rfind("\\begin{", start, stop)
+    if opened >= 0 and text.find("\\end{", opened, stop) < 0:
+        end = re.compile(r"\\end\{\w+\}").search(text, stop, start + LONGEST)
+        stop = stop if end is None else end.end()
+    return text[start:stop].strip(" \t\r*_`")
 
 
 def canonical(
@@ -94,6 +118,8 @@ def canonical(
         return code_form(answer)
     if kind == "text":
         return text_form(answer)
+    if kind == "math":
+        return math_form(answer)
     return _read(answer, kind, options, labels, leading=False)
 
 
@@ -109,13 +135,19 @@ def is_correct(
 
     Forms must be equal, with one concession: a gold number written with d >= 1 decimals also
     accepts a candidate with more than d decimals (1/3 has infinitely many) that rounds to it, by
-    either rule for ties. Abstentions and golds that cannot be read are never correct.
+    either rule for ties. Formulas may also be equal in the opinion of math-verify, where that is
+    installed; it is asked in a process of its own. Abstentions and golds that cannot be read are
+    never correct.
     """
     answer = canonical(gold, kind, options=options, labels=labels)
     if candidate is None or answer is None or type(candidate) is not type(answer):
         return False
     if candidate == answer:
         return True
+    if isinstance(candidate, str) and isinstance(answer, str) and kind == "math":
+        if not (is_number(candidate) and is_number(answer)):
+            return _same_formula(candidate, answer)
+        candidate, answer = Fraction(candidate), Fraction(answer)
     decimals = _DECIMALS.fullmatch(gold.strip())
     if decimals is None or not isinstance(candidate, Fraction) or not isinstance(answer, Fraction):
         return False
@@ -124,10 +156,25 @@ def is_correct(
     return 2 * abs(candidate - answer) <= unit
 
 
+@lru_cache(maxsize=1)
+def _formulas() -> MathEquivalence:
+    """The process that compares formulas for :func:`is_correct`, until ponder ends."""
+    service = MathEquivalence()
+    atexit.register(service.close)
+    return service
+
+
+@lru_cache(maxsize=10_000)
+def _same_formula(a: str, b: str) -> bool:
+    return math_verify_installed() and _formulas().equal(a, b)
+
+
 def display(answer: Hashable | None, kind: str) -> str:
     """A canonical answer as one line for people: at most 60 characters, all of them printable."""
     if answer is None:
         return "(none)"
+    if kind == "math" and is_number(str(answer)):
+        answer = Fraction(str(answer))
     if isinstance(answer, Fraction):
         shown = show_number(answer)
     elif isinstance(answer, bool):
@@ -137,6 +184,8 @@ def display(answer: Hashable | None, kind: str) -> str:
         if kind == "code":
             name = _FUNCTION_NAME.search(shown)
             shown = f"def {name.group(1)}" if name else shown
+        elif kind == "math" and shown.startswith("\\text{"):
+            shown = shown[6:-1]
     lines = shown.strip().splitlines()
     first = "".join(c if c.isprintable() else "\ufffd" for c in lines[0]) if lines else ""
     cut = len(lines) > 1 or len(first) > _WIDTH

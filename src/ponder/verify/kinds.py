@@ -8,9 +8,9 @@ import re
 
 from ponder.verify.markup import sentences
 
-KINDS = ("number", "choice", "bool", "text", "json", "code", "logic")
-"""The kinds of answer: exact number, option, yes or no, free text, JSON value, Python program,
-and the verdict True, False or Uncertain on a conclusion."""
+KINDS = ("number", "choice", "bool", "text", "json", "code", "logic", "math")
+"""The kinds of answer: exact number, option, yes or no, free text, JSON value, Python program, the
+verdict True, False or Uncertain on a conclusion, and a formula (which is never inferred)."""
 
 _MOST = 20_000
 _CODE = re.compile(
