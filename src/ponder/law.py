@@ -22,11 +22,18 @@ MEANING: dict[Kind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """(kind, target, assumptions). ``str`` is one line that a person can read."""
+    """(kind, target, assumptions). ``str`` is one line that a person can read.
+
+    ``ordered`` says that the traces are the first ones, in order, of independent draws from the
+    target, and that how many there are was decided by what was seen up to there and nothing else:
+    what a statement that holds at every stopping time needs. Exact populations are so, and those
+    that a rule has stopped.
+    """
 
     kind: Kind
     target: str
     assumptions: tuple[str, ...] = ()
+    ordered: bool = False
 
     def __str__(self) -> str:
         notes = f" ({'; '.join(self.assumptions)})" if self.assumptions else ""
@@ -40,12 +47,24 @@ class Law:
 def weighted_by(law: Law, potential: str) -> Law:
     """After reweighing by a potential: the target changes, i.i.d. equal weights are lost."""
     kind: Kind = "weighted" if law.kind == "exact" else law.kind
-    return replace(law, kind=kind, target=f"{law.target} * {potential}")
+    return replace(law, kind=kind, target=f"{law.target} * {potential}", ordered=False)
+
+
+def continued(law: Law, onward: str, *, normalised: bool) -> Law:
+    """After every trace has gone on by itself; without factors nothing else changes."""
+    kind: Kind = "weighted" if law.kind == "exact" and not normalised else law.kind
+    ordered = law.ordered and normalised
+    return replace(law, kind=kind, target=f"{law.target} | {onward}", ordered=ordered)
+
+
+def stopped(law: Law, rule: str) -> Law:
+    """Draws that a rule ended by what it saw: their shares are biased, their order is not."""
+    return replace(heuristic(law, f"stopped by {rule}"), ordered=law.ordered)
 
 
 def resampled(law: Law) -> Law:
     """After unbiased resampling: the measure is kept in expectation, independence is not."""
-    return replace(law, kind="weighted") if law.kind == "exact" else law
+    return replace(law, kind="weighted" if law.kind == "exact" else law.kind, ordered=False)
 
 
 def voted(law: Law) -> Law:
@@ -64,4 +83,4 @@ def stated(law: Law, *, complete: bool) -> Law:
 
 def heuristic(law: Law, why: str) -> Law:
     """No claim is left, and why."""
-    return replace(law, kind="heuristic").noting(why)
+    return replace(law, kind="heuristic", ordered=False).noting(why)

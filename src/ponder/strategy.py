@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 from ponder.binding import Binding, PotentialSource
 from ponder.effects import Effects, Program
 from ponder.errors import PonderError
-from ponder.law import Law, stated
+from ponder.law import Kind, Law, stated
 from ponder.meaning import Atom
 from ponder.measure import Population, Posterior
 
@@ -33,6 +33,8 @@ class Block:
     # Fields that say how much to run, which an exact check makes small; None: every whole number.
     sizes: ClassVar[tuple[str, ...] | None] = None
     least: ClassVar[int] = 1
+    # Whether it asks a model to read on where a trace ended, so that its state is worth keeping.
+    reads_trace: ClassVar[bool] = False
 
     def law(self, incoming: Law) -> Law:
         """The law of what comes out, given the law of what comes in."""
@@ -107,7 +109,10 @@ class Decide(Block):
     is at most ``bound``.
     """
 
-    bound: ClassVar[float] = 1.0
+    @property
+    def bound(self) -> float:
+        """Of a bounded decision: the largest expected error."""
+        return 1.0
 
     def decide(self, population: Population[Any], binding: Binding) -> Program[Posterior]:
         raise self._lacks("decide(self, population, binding)")
@@ -208,7 +213,8 @@ class Pipeline:
 
     def _laws(self) -> list[Law]:
         """The law before the first block and after each."""
-        laws = [Law("exact" if self.source.normalised else "weighted", repr(self.source))]
+        kind: Kind = "exact" if self.source.normalised else "weighted"
+        laws = [Law(kind, repr(self.source), ordered=self.source.normalised)]
         for block in self.blocks:
             laws.append(block.law(laws[-1]))
         return laws
@@ -241,7 +247,8 @@ class Pipeline:
     def _reads_traces(self) -> bool:
         """Whether a model will read on where a trace ended, so that its state is worth keeping."""
         values = [getattr(b, f.name) for b in self.blocks for f in dataclasses.fields(b)]
-        return any(isinstance(v, PotentialSource) and v.reads_trace for v in values)
+        asked = any(isinstance(v, PotentialSource) and v.reads_trace for v in values)
+        return asked or any(block.reads_trace for block in self.blocks)
 
 
 def applied(

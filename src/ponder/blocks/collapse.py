@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ponder.dist import NEG_INF, Categorical
@@ -37,7 +37,7 @@ class Collapsed(Collapse):
     def law(self, incoming: Law) -> Law:
         if incoming.kind == "consistent":
             return incoming.noting("as the collapsed runs grow")
-        return incoming
+        return replace(incoming, ordered=incoming.kind == "exact" and incoming.ordered)
 
     def collapse(self, runs: Program[Population[Any]]) -> Program[Any]:
         name = f"{runs.name} | {self!r}"

@@ -38,7 +38,7 @@ class Propose(Transform):
 
     def law(self, incoming: Law) -> Law:
         kind = "weighted" if incoming.kind == "exact" else incoming.kind
-        law = replace(incoming, kind=kind)
+        law = replace(incoming, kind=kind, ordered=False)
         return law if self.defensive > 0 else law.noting("q = 0 only where the target is")
 
     def transform(self, program: Program[Any], binding: Binding) -> Program[Any]:

@@ -30,7 +30,8 @@ class Temper(Transform):
 
     def law(self, incoming: Law) -> Law:
         kind = "weighted" if incoming.kind == "exact" else incoming.kind
-        return replace(incoming, kind=kind, target=f"({incoming.target} at power {self.beta})")
+        target = f"({incoming.target} at power {self.beta})"
+        return replace(incoming, kind=kind, target=target, ordered=False)
 
     def meaning(self, measure: Sequence[Atom], binding: Binding) -> Sequence[Atom]:
         alive = (atom for atom in measure if atom.log_potential > NEG_INF)
