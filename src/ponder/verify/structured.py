@@ -203,18 +203,34 @@ def _documented(tree: ast.AST) -> Iterator[list[ast.stmt]]:
                 yield node.body
 
 
-def code_form(text: str) -> str | None:
-    """``ast.dump`` of the last fenced Python block, or of the whole text if it has no fence.
+def program_text(text: str, defines: str | None = None) -> str | None:
+    """The program of a reply: its last fenced Python block, or the whole text without a fence.
+
+    The last one that defines the function ``defines``, if any does. None if it does not parse.
+    """
+    blocks = fenced_blocks(text)
+    sources = [content for tag, content, _ in blocks if tag in _PYTHON] if blocks else [text]
+    wanted = [s for s in sources if defines and re.search(rf"\bdef\s+{re.escape(defines)}\b", s)]
+    chosen = (wanted or sources)[-1:]
+    if not chosen:
+        return None
+    tree = _statements(chosen[0])
+    if tree is None or not tree.body:
+        return None
+    if not blocks and all(isinstance(statement, ast.Expr) for statement in tree.body):
+        return None
+    return textwrap.dedent(chosen[0]).strip("\n") + "\n"
+
+
+def code_form(text: str, defines: str | None = None) -> str | None:
+    """``ast.dump`` of :func:`program_text`.
 
     Comments, docstrings and layout are gone from it; names stay. An indented function body counts
     as a program; outside a fence, prose that happens to parse ("Yes") does not.
     """
-    blocks = fenced_blocks(text)
-    sources = [content for tag, content, _ in blocks if tag in _PYTHON] if blocks else [text]
-    tree = _statements(sources[-1]) if sources else None
-    if tree is None or not tree.body:
-        return None
-    if not blocks and all(isinstance(statement, ast.Expr) for statement in tree.body):
+    source = program_text(text, defines)
+    tree = None if source is None else _statements(source)
+    if tree is None:
         return None
     for body in list(_documented(tree)):
         del body[0]
