@@ -128,12 +128,16 @@ def hashed(ending: float = 0.1) -> Callable[[Tokens], list[float]]:
 
 
 def answers(tokens: Tokens) -> list[float]:
-    """Writes a few letters, a space and an answer, then ends."""
+    """Writes a few letters, a space and an answer, then ends; hardly ever goes on, with an e,
+    which is a part of yes."""
     space, four, five = (WORDS.index(w) for w in (" ", "Answer: 4", "Answer: 5"))
     p = [*hashed(0.0)(tokens)[:space], 0.5, 0.0, 0.0, 0.0]
     if tokens and tokens[-1] in (space, four, five):
         p = [0.0] * 15
-        p[four], p[five], p[END] = (0.8, 0.2, 0.0) if tokens[-1] == space else (0.0, 0.0, 1.0)
+        if tokens[-1] == space:
+            p[four], p[five] = 0.8, 0.2
+        else:
+            p[WORDS.index("e")], p[END] = 0.002, 0.998
     return p
 
 

@@ -22,9 +22,10 @@ _HOME = {
     "ponder.arrays": "MultinomialAncestors Normals SystematicAncestors",
     "ponder.bank": "Bank",
     "ponder.binding": "Binding Potential",
-    "ponder.blocks": "best collapse constrain draw evidence_bounds gibbs ladder mh "
-    "multinomial pool propose regenerate resample residual smc speculate "
-    "staged steer stratified swap systematic temper thin vote weigh",
+    "ponder.blocks": "Proposal Then beam best best_first collapse constrain distinct draw equate "
+    "evidence_bounds gibbs ladder likely mh multinomial pool propose prune regenerate "
+    "resample residual smc speculate staged steer stochastic_tree stratified swap "
+    "systematic temper thin top tree vote weigh",
     "ponder.blocks.kernel": "Kernel",
     "ponder.checking.check": "check",
     "ponder.dist": "Bernoulli Categorical Dist Exponential Independent Mixture Normal SciPy "
@@ -43,8 +44,11 @@ _HOME = {
     "ponder.notation": "register",
     "ponder.particle": "Particle",
     "ponder.question": "Question",
-    "ponder.recipes": "best_of_n cot direct judge parse particle_filter self_consistency steps "
-    "weighted_vote",
+    "ponder.guarantee.certify": "certify",
+    "ponder.guarantee.stopping": "agreement dirichlet settled",
+    "ponder.outside": "Outside",
+    "ponder.recipes": "best_of_n constrained cot direct judge linc parse particle_filter pot "
+    "self_consistency steps weighted_vote",
     "ponder.strategy": "Block Collapse Decide Infer Move Pipeline Repeat Transform",
     "ponder.trace": "Trace",
 }

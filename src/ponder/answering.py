@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ponder.bank import Bank
 from ponder.binding import Binding
 from ponder.blocks import draw, vote
+from ponder.blocks.equate import Equate
 from ponder.errors import PonderError
+from ponder.grading import is_right
 from ponder.law import Law
 from ponder.ledger import Budget, Ledger
 from ponder.lm.protocol import LanguageModel
@@ -20,8 +22,10 @@ from ponder.question import Question
 from ponder.runtime import Outcome, Runtime
 from ponder.strategy import Pipeline, Source
 from ponder.verify.answers import display
+from ponder.verify.services import Services, equality
 
 RAW = "model posterior"
+SHARE = "share of the votes, no law"
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class Answer:
 
     ``text`` is the answer as a person writes it, None if no trace gave one. ``probability`` is
     the answer's share of the posterior and ``probability_of`` says what that is a probability
-    of. ``cut_short`` names the cap, or "interrupt", that ended the work early.
+    of. ``cut_short`` names the cap, or "interrupt", that ended the work early; ``correct`` says
+    whether the answer is right, where that is known.
     """
 
     question: Question
@@ -43,11 +48,7 @@ class Answer:
     model: str
     cut_short: str | None = None
     probability_of: str = RAW
-
-    @property
-    def correct(self) -> bool | None:
-        """Whether the answer is right, where that is known."""
-        return self.question.correct(self.posterior.answer)
+    correct: bool | None = None
 
     def shares(self) -> list[dict[str, Any]]:
         """The posterior for JSON: answer, share, standard error, number of traces."""
@@ -100,6 +101,7 @@ class Session:
     """One model, one strategy, one budget; questions in, answers out as they are ready.
 
     ``model`` may be None with ``replay``: then ``model_name`` says whose samples are replayed.
+    ``load`` loads the other models that a strategy may name.
     """
 
     model: LanguageModel | None
@@ -111,6 +113,8 @@ class Session:
     replay: bool = False
     told: Callable[[str, object], None] | None = None
     watch: Callable[[Runtime], None] | None = None
+    load: Callable[[str], LanguageModel] | None = None
+    services: Mapping[str, Any] = field(default_factory=Services)
 
     def __post_init__(self) -> None:
         if self.replay and self.bank is None:
@@ -128,6 +132,16 @@ class Session:
         if self.bank is not None:
             self._lm = RememberedLM(self.bank, name, self.model)
         self.model_name = name
+        self._others = Others(self._loaded)
+
+    def _loaded(self, name: str) -> LanguageModel:
+        """Another model by name; from the bank alone if this is a replay."""
+        if self.replay and self.bank is not None:
+            return RememberedLM(self.bank, name, None)
+        if self.load is None:
+            raise PonderError(f"the strategy names the model {name!r}; give the session a load=")
+        model = self.load(name)
+        return model if self.bank is None else RememberedLM(self.bank, model.name, model)
 
     def answers(
         self, questions: Iterable[Question]
@@ -144,8 +158,14 @@ class Session:
                 if question.id in asked:
                     raise PonderError(f"two questions have the id {question.id!r}; make ids unique")
                 asked[question.id] = question
-                binding = Binding(question=question, model=self._lm)
-                yield question.id, self.strategy.bind(binding)
+                binding = Binding(
+                    question=question,
+                    model=self._lm,
+                    drafts=self._others,
+                    services=self.services,
+                    same=equality(self.services, question.kind),
+                )
+                yield question.id, comparing(self.strategy, question).bind(binding)
 
         for outcome in self.runtime.run(jobs()):
             question = asked.pop(outcome.id)
@@ -155,7 +175,7 @@ class Session:
         posterior: Posterior = outcome.value
         cut = self.runtime.cut
         unfinished = any(t.status == "unfinished" for t in posterior.population.traces)
-        cut_short = cut if unfinished else None
+        cut_short = cut if unfinished or "cut short" in posterior.law.assumptions else None
         text = None if posterior.answer is None else display(posterior.answer, question.kind)
         return Answer(
             question,
@@ -167,4 +187,36 @@ class Session:
             repr(self.strategy),
             self.model_name,
             cut_short,
+            SHARE if posterior.law.kind == "heuristic" else RAW,
+            is_right(question, posterior, self.services),
         )
+
+
+def comparing(strategy: Pipeline, question: Question) -> Pipeline:
+    """The strategy that compares formulas by what they mean before it decides among them."""
+    blocks = strategy.blocks
+    if question.kind != "math" or any(isinstance(block, Equate) for block in blocks):
+        return strategy
+    return Pipeline(strategy.source, (*blocks[:-1], Equate(), blocks[-1]))
+
+
+class Others(Mapping[str, LanguageModel]):
+    """Models by name, each loaded when it is first asked for."""
+
+    def __init__(self, load: Callable[[str], LanguageModel]) -> None:
+        self._load = load
+        self._loaded: dict[str, LanguageModel] = {}
+
+    def __getitem__(self, name: str) -> LanguageModel:
+        if name not in self._loaded:
+            self._loaded[name] = self._load(name)
+        return self._loaded[name]
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._loaded)
+
+    def __len__(self) -> int:
+        return len(self._loaded)

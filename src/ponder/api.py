@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ponder import defaults
-from ponder.answering import Answer, Session, as_strategy
+from ponder.answering import Answer, Others, Session, as_strategy
 from ponder.bank import Bank
 from ponder.binding import Binding
 from ponder.effects import Program
@@ -16,6 +16,7 @@ from ponder.question import Question, make_question
 from ponder.running import Summary, answer_file
 from ponder.runtime import Runtime
 from ponder.strategy import Pipeline, Source
+from ponder.verify.services import Services
 
 X = TypeVar("X")
 Strategy = str | Pipeline | Source
@@ -129,6 +130,7 @@ def _session(
         budget=budget or Budget(),
         bank=bank,
         replay=replay,
+        load=load,
     )
 
 
@@ -149,7 +151,10 @@ def infer(
     if isinstance(program, Pipeline):
         if isinstance(question, str) and question:
             question = make_question(question)
-        program = program.bind(Binding(question=question or None, model=model))
+        binding = Binding(
+            question=question or None, model=model, drafts=Others(load), services=Services()
+        )
+        program = program.bind(binding)
     runtime = Runtime(seed=seed, budget=budget, bank=bank)
     outcome = next(iter(runtime.run([(getattr(question, "id", ""), program)])))
     if outcome.error is not None:

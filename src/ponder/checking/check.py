@@ -21,7 +21,7 @@ from ponder.interpret import evaluate
 from ponder.measure import Population
 from ponder.strategy import Decide, Pipeline
 
-SAMPLED_ON = ("answering model", "chain", "early", "rare", "gaussian")
+SAMPLED_ON = ("answering model", "chain", "close", "early", "rare", "gaussian")
 LEAST_RUNS, MOST_RUNS = 1_500, 10_000
 Told = Callable[[str], None]
 

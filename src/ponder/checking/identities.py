@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from ponder.blocks import multinomial, residual, stratified, systematic
+from ponder.binding import Binding
+from ponder.blocks import equate, multinomial, residual, smc, stratified, systematic
 from ponder.blocks.bounds import evidence_bounds
 from ponder.blocks.staged import staged
 from ponder.blocks.thin import without_replacement
 from ponder.checking.claims import Finding, Report, enumerated
 from ponder.checking.enumerated import worst
 from ponder.checking.toy_models import BINDINGS
-from ponder.checking.toys import chain, early, misled
+from ponder.checking.toys import chain, coins, early, misled
 from ponder.effects import Effects, Program
-from ponder.interpret import enumerate_measure, enumerate_runs
+from ponder.interpret import enumerate_measure, enumerate_runs, key_of
 from ponder.meaning import atoms
 from ponder.recipes import cot, steps
 
@@ -123,9 +124,39 @@ def bounds() -> Report:
     return _report("evidence_bounds", "bounded", findings, started)
 
 
+def _alike(a: Any, b: Any) -> bool:
+    """An equivalence relation on values of every kind."""
+    return len(repr(a)) % 2 == len(repr(b)) % 2
+
+
+def classes_keep_their_law() -> Report:
+    """Under ``equate`` the mass of every class of answers is on average that of the target."""
+    started = time.perf_counter()
+    findings = []
+    for program in (chain(2), early(), coins(2)):
+        exact: dict[Any, float] = defaultdict(float)
+        for value, mass in enumerate_measure(program).items():
+            exact[len(repr(value)) % 2] += mass
+        found: dict[Any, list[float]] = defaultdict(list)
+        runs = 0
+        pipeline = program | smc(3, ess=1.0) | equate(_alike)
+        for population, log_prob in enumerate_runs(pipeline.bind(Binding())):
+            runs += 1
+            names = {key_of(t.value) for t in population.traces}
+            if len(names) > len({len(repr(name)) % 2 for name in names}):
+                found["two names for one class"].append(1.0)
+            for trace, weight in zip(population.traces, population.log_weights, strict=True):
+                mass = math.exp(log_prob + weight)
+                found[len(repr(trace.value)) % 2].append(mass)
+        claim = "equate: classes keep their mass on average, each under one name"
+        findings.append(enumerated(claim, program.name, worst(found, exact), runs))
+    return _report("equate", "weighted, of the classes", findings, started)
+
+
 IDENTITIES: dict[str, Callable[[], Report]] = {
     "resamplers": resamplers,
     "steps = cot": steps_is_cot,
     "staged": staged_is_program,
     "evidence bounds": bounds,
+    "equate": classes_keep_their_law,
 }

@@ -57,12 +57,12 @@ class Sampling:
 
 def samplings_of(case: Case) -> Iterator[Sampling]:
     """A case at its own size; on one toy also nearer to those enumerated."""
+    if case.pipeline.law.kind == "bounded":
+        yield bounded_sampling_of(case)
     sampling = sampling_of(case)
     if sampling is None:
         return
     yield sampling
-    if case.pipeline.law.kind == "bounded":
-        yield bounded_sampling_of(case)
     halfway = case.resized(5)
     if case.toy == "chain" and halfway != case:
         smaller = sampling_of(halfway, "at sizes up to 5")

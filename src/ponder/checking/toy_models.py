@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -93,12 +94,29 @@ class Anything(dict[str, Any]):
         return self._make(name)
 
 
+@dataclass(frozen=True)
+class Clerk:
+    """A service that answers anything, always the same to the same request."""
+
+    name: str
+    fingerprint: str = "clerk"
+
+    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        good = _uniform(self.name, sorted(request.items())) < 0.6
+        total = len(request.get("tests", ()))
+        results = [{"ok": good, "why": ""}] * total
+        tested = {"passed": total if good else 0, "total": total, "results": results}
+        status = "ok" if "call" in request else "passed" if good else "failed"
+        return {"status": status, "value": 1 if good else 2, "equal": good, **tested}
+
+
 QUESTION = Question("1 or 2?", "number")
 DRAFTS = Anything(lambda name: rambling())
 
 
 def _bound(model: TableLM, make: Callable[[str], Potential]) -> Binding:
-    return Binding(QUESTION, model, Anything(make), drafts=DRAFTS)
+    services = Anything(Clerk)
+    return Binding(QUESTION, model, Anything(make), drafts=DRAFTS, services=services)
 
 
 BINDINGS = {

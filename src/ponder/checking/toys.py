@@ -255,9 +255,17 @@ def smc_squared() -> Effects[tuple[bool, Any]]:
     return theta, x
 
 
+@program(normalised=True)
+def close() -> Effects[str]:
+    """Three answers, the first hardly ahead of the second: what is hard to settle."""
+    answer: str = yield from sample(Categorical([0.44, 0.43, 0.13], "abc"), "answer")
+    return answer
+
+
 PROGRAMS: dict[str, Program[Any]] = {
     "chain": chain(),
     "coins": coins(),
+    "close": close(),
     "early": early(),
     "uneven": uneven(),
     "misled": misled(),

@@ -22,6 +22,7 @@ from ponder.cli.setup import (
     StrategyOption,
     SystemOption,
     TokensOption,
+    UnsafeOption,
     make_session,
 )
 
@@ -34,7 +35,8 @@ def ask(
     strategy: StrategyOption = defaults.STRATEGY,
     model: ModelOption = None,
     kind: Annotated[
-        str | None, typer.Option("--kind", "-k", help="number|choice|bool|text|json|code|logic.")
+        str | None,
+        typer.Option("--kind", "-k", help="number|choice|bool|text|math|json|code|logic."),
     ] = None,
     system: SystemOption = None,
     seed: SeedOption = 0,
@@ -45,6 +47,7 @@ def ask(
     no_bank: NoBankOption = False,
     replay: ReplayOption = False,
     context: ContextOption = defaults.CELLS,
+    unsafe_exec: UnsafeOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     show_traces: Annotated[
         bool, typer.Option("--show-traces", help="Print every trace, with its weight.")
@@ -74,6 +77,7 @@ def ask(
         no_bank=no_bank,
         replay=replay,
         context=context,
+        unsafe=unsafe_exec,
         told=view.told,
         watch=view.watch,
     )

@@ -23,6 +23,7 @@ from ponder.cli.setup import (
     StrategyOption,
     SystemOption,
     TokensOption,
+    UnsafeOption,
     make_session,
 )
 
@@ -45,6 +46,7 @@ def run(
     no_bank: NoBankOption = False,
     replay: ReplayOption = False,
     context: ContextOption = defaults.CELLS,
+    unsafe_exec: UnsafeOption = False,
     limit: Annotated[
         int | None, typer.Option("--limit", help="Only the first so many questions.", min=1)
     ] = None,
@@ -67,6 +69,7 @@ def run(
             no_bank=no_bank,
             replay=replay,
             context=context,
+            unsafe=unsafe_exec,
             watch=bar.watch,
         )
         interrupts.watch(made.runtime)

@@ -40,6 +40,12 @@ ReplayOption = Annotated[
     bool,
     typer.Option("--replay", help="Use the bank only: no model, a missing sample is an error."),
 ]
+UnsafeOption = Annotated[
+    bool,
+    typer.Option(
+        "--unsafe-exec", help="Run programs that the model writes without a sandbox, if need be."
+    ),
+]
 ContextOption = Annotated[
     int,
     typer.Option(
@@ -58,6 +64,7 @@ def make_session(
     no_bank: bool,
     replay: bool,
     context: int,
+    unsafe: bool = False,
     told: Callable[[str, object], None] | None = None,
     watch: Callable[[Runtime], None] | None = None,
 ) -> Session:
@@ -65,6 +72,7 @@ def make_session(
     from ponder.answering import Session
     from ponder.bank import Bank
     from ponder.errors import PonderError
+    from ponder.verify.services import Services
 
     if no_bank and (bank or replay):
         raise PonderError("--no-bank cannot be combined with --bank or --replay; leave one out")
@@ -84,6 +92,8 @@ def make_session(
         replay=replay,
         told=told,
         watch=watch,
+        load=lambda other: load_with_progress(other, context),
+        services=Services(unsafe=unsafe),
     )
 
 

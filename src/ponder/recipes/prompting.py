@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import Any
 
 from ponder.binding import Binding
-from ponder.lm.protocol import Message, Tokens
+from ponder.effects import Effects, Sample
+from ponder.lm.protocol import Completion, Draw, Message, Tokens
+from ponder.lm.sampling_law import SamplingLaw
 from ponder.question import Question
 from ponder.verify.answers import parse_answer
+from ponder.verify.structured import program_text
 
 _WANTED = {
     "number": "the number",
     "choice": "the letter",
     "bool": "yes or no",
     "logic": "True, False or Uncertain",
+    "math": "the answer in LaTeX, as short as possible",
     "text": "the answer in as few words as possible",
     "json": "the JSON value",
 }
@@ -28,13 +33,20 @@ class Reply:
 
     ``answer`` is its canonical answer, None if there is none to be read or the reply was cut off
     (then it abstains). ``transcript`` holds the prompt's and the reply's tokens without the end
-    token: what a judge reads on from.
+    token: what a judge reads on from. ``log_prob`` is the log-probability of its ``length`` tokens
+    under the model at temperature 1, in nats. ``program`` is the code in it, if that was asked for;
+    ``notes`` is what a critic said of it, ``tests`` are tests written for it.
     """
 
     text: str
     answer: Hashable | None
     finish: str
     transcript: Tokens = field(repr=False)
+    log_prob: float = field(default=0.0, compare=False, repr=False)
+    length: int = field(default=0, repr=False)
+    program: str | None = field(default=None, repr=False)
+    notes: str = field(default="", repr=False)
+    tests: tuple[str, ...] = field(default=(), repr=False)
 
 
 def ask_messages(question: Question, instruction: str) -> list[Message]:
@@ -42,16 +54,25 @@ def ask_messages(question: Question, instruction: str) -> list[Message]:
 
     Options that the question does not spell out itself are listed after it.
     """
-    text = question.text
-    if any(option not in text for option in question.options):
-        listed = (
-            f"{letter}) {o}" for letter, o in zip(ascii_uppercase, question.options, strict=False)
-        )
-        text = "\n".join([text, *listed])
+    text = question_text(question)
     if instruction:
         text = f"{text}\n\n{instruction}"
-    system = [{"role": "system", "content": question.system}] if question.system else []
-    return [*system, {"role": "user", "content": text}]
+    return [*system_messages(question), {"role": "user", "content": text}]
+
+
+def system_messages(question: Question) -> list[Message]:
+    """The system prompt that the question replaces the model's own by, if it does."""
+    return [{"role": "system", "content": question.system}] if question.system else []
+
+
+def question_text(question: Question) -> str:
+    """The question with its options, listed after it unless it spells them out itself."""
+    if all(option in question.text for option in question.options):
+        return question.text
+    listed = (
+        f"{letter}) {o}" for letter, o in zip(ascii_uppercase, question.options, strict=False)
+    )
+    return "\n".join([question.text, *listed])
 
 
 def wanted(question: Question) -> str:
@@ -65,13 +86,43 @@ def prompt_of(binding: Binding, instruction: str) -> Tokens:
     return tokens
 
 
-def reply_of(binding: Binding, text: str, finish: str, transcript: Tokens) -> Reply:
-    """The reply, its answer parsed by the question's kind; a cut-off reply has none."""
+def written(
+    binding: Binding,
+    prompt: Tokens,
+    law: SamplingLaw,
+    max_tokens: int,
+    name: str | None = "reply",
+) -> Effects[Reply]:
+    """What the model replies to ``prompt``, drawn at once: one sample of that name."""
+    completion = Completion(binding.model, prompt, law, max_tokens, keep=binding.keep_state)
+    draw = yield Sample(completion, name)
+    return reply_of(binding, prompt, [draw])
+
+
+def reply_of(
+    binding: Binding, prompt: Tokens, draws: Sequence[Draw], finish: str | None = None
+) -> Reply:
+    """The reply that was drawn, at once or in segments; a cut-off one has no answer."""
     ends: Any = binding.model.end_tokens
-    while transcript and transcript[-1] in ends:
-        transcript = transcript[:-1]
+    tokens = tuple(t for draw in draws for t in draw.tokens)
+    spoken = len(tokens) - (1 if tokens and tokens[-1] in ends else 0)
+    text = "".join(draw.text for draw in draws)
+    finish = finish or draws[-1].finish
     q = binding.question
-    answer = None
+    answer, code = None, None
     if finish == "stop":
         answer = parse_answer(text, q.kind, options=q.options, labels=q.labels)
-    return Reply(text, answer, finish, transcript)
+        if q.kind == "code":
+            code = program_text(text, q.meta.get("entry_point"))
+    transcript = prompt + tokens[:spoken]
+    log_prob = _log_prob(binding, prompt, draws)
+    return Reply(text, answer, finish, transcript, log_prob, len(tokens), code)
+
+
+def _log_prob(binding: Binding, prompt: Tokens, draws: Sequence[Draw]) -> float:
+    """Of all that was drawn, at temperature 1; what was drawn after another prompt is asked."""
+    terms = []
+    for draw in draws:
+        terms.append(Completion(binding.model, prompt).log_prob(draw))
+        prompt += draw.tokens
+    return math.fsum(terms)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ponder.binding import Binding
-from ponder.effects import Effects, Program, Sample
+from ponder.effects import Effects, Program
 from ponder.errors import PonderError
-from ponder.lm.protocol import Completion
 from ponder.lm.sampling_law import SamplingLaw
 from ponder.question import Question
-from ponder.recipes.prompting import Reply, prompt_of, reply_of, wanted
+from ponder.recipes.coding import BLOCK, code_task
+from ponder.recipes.prompting import Reply, prompt_of, wanted, written
 from ponder.strategy import Source
 
 SETTINGS = ("temperature", "top_k", "top_p", "min_p", "max_tokens")
@@ -32,14 +32,16 @@ def sampling_law(max_tokens: int = 512, **law: Any) -> SamplingLaw:
 def direct_instruction(question: Question) -> str:
     """Ask for the answer alone."""
     if question.kind == "code":
-        return "Write the code in one ```python block and nothing else."
+        return f"{code_task(question)} in {BLOCK} and nothing else."
     return f"Reply with 'Answer: ' and {wanted(question)}, nothing else."
 
 
 def cot_instruction(question: Question) -> str:
     """Ask for short reasoning, then the answer on a marked line."""
     if question.kind == "code":
-        return "Think step by step, but keep it short. End with the code in one ```python block."
+        return (
+            f"Think step by step, but keep it short. {code_task(question)} in {BLOCK} at the end."
+        )
     return f"Think step by step, but keep it short. End with 'Answer: ' and {wanted(question)}."
 
 
@@ -47,13 +49,9 @@ def _replies(name: str, instruction: Callable[[Question], str], doc: str) -> Sou
     def build(binding: Binding, *, max_tokens: int = 512, **law: Any) -> Program[Reply]:
         sampling = sampling_law(max_tokens, **law)
         prompt = prompt_of(binding, instruction(binding.question))
-        completion = Completion(
-            binding.model, prompt, sampling, max_tokens, keep=binding.keep_state
-        )
 
         def run() -> Effects[Reply]:
-            draw = yield Sample(completion, "reply")
-            return reply_of(binding, draw.text, draw.finish, prompt + draw.tokens)
+            return (yield from written(binding, prompt, sampling, max_tokens))
 
         return Program(run, name, normalised=True)
 

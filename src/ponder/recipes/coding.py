@@ -1,0 +1,78 @@
+"""Questions whose answer is a program: how they are put, and the tests that come with them."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+from typing import Any
+
+from ponder.question import Question
+
+BLOCK = "one ```python block"
+
+
+def code_task(question: Question) -> str:
+    """What is to be written, with what a user is told of it: a name and a first example."""
+    if _completes(question):
+        return "Complete the function above"
+    name = question.meta.get("entry_point")
+    if not name:
+        return "Write the code"
+    shown = "".join(f"\n{test}" for test in shown_tests(question))
+    example = f" For example:{shown}\n" if shown else " "
+    return f"Name the function {name}.{example}Write the code"
+
+
+def shown_tests(question: Question) -> tuple[str, ...]:
+    """The tests that the question itself shows, as asserts: doctests, or the first of its list.
+
+    They may be used to select an answer. The others only say whether it is right.
+    """
+    if _completes(question):
+        return _doctests(question.text)
+    listed = question.meta.get("test_list") or ()
+    return tuple(map(str, listed[:1]))
+
+
+def all_tests(question: Question) -> tuple[str, ...]:
+    """Every test of the question; () if it has none."""
+    listed = question.meta.get("test_list")
+    if listed:
+        return tuple(map(str, listed))
+    tests = question.meta.get("tests")
+    return (str(tests),) if tests else ()
+
+
+def runnable(question: Question, program: str) -> str:
+    """The program after the imports of the function that the question began."""
+    if not _completes(question):
+        return program
+    lines = [x for x in question.text.splitlines() if x.startswith(("import ", "from "))]
+    return "\n".join([*lines, program])
+
+
+def _completes(question: Question) -> bool:
+    """Whether the question is the beginning of a function, to be completed."""
+    return question.meta.get("tests_style") == "check(candidate)"
+
+
+def _doctests(text: str) -> tuple[str, ...]:
+    found = []
+    try:
+        examples: list[Any] = doctest.DocTestParser().get_examples(text)
+    except ValueError:
+        return ()
+    for example in examples:
+        call, expected = example.source.strip(), example.want.strip()
+        test = f"assert ({call}) == ({expected})"
+        if expected and _parses(test):
+            found.append(test)
+    return tuple(found)
+
+
+def _parses(source: str) -> bool:
+    try:
+        ast.parse(source)
+    except SyntaxError:
+        return False
+    return True

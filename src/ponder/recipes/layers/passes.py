@@ -1,0 +1,72 @@
+"""``passes``: how many of its tests a program passes when they are run, as a potential."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from ponder.binding import Binding, Potential, PotentialSource
+from ponder.dist import NEG_INF
+from ponder.effects import Effects, Program, sample
+from ponder.outside import Outside
+from ponder.question import Question
+from ponder.recipes.coding import runnable, shown_tests
+from ponder.recipes.prompting import Reply
+
+
+def run_tests(question: Question, reply: Reply) -> tuple[str, ...]:
+    """The tests that can be run: those that the question shows, then those written for a reply."""
+    if question.kind != "code":
+        return ()
+    return tuple(dict.fromkeys((*shown_tests(question), *reply.tests)))
+
+
+def passed(binding: Binding, reply: Reply, tests: Sequence[str]) -> Effects[tuple[bool, ...]]:
+    """Which of the tests the program of a reply passes, in order; asks the service "python".
+
+    None of them if the reply has no program or abstains, or if the program cannot be run.
+    """
+    failed = (False,) * len(tests)
+    if not tests or not has_program(reply):
+        return failed
+    question = binding.question
+    request = Outside.ask(
+        binding.service("python"),
+        program=runnable(question, str(reply.program)),
+        tests=list(tests),
+        entry_point=question.meta.get("entry_point"),
+        setup="",
+    )
+    answer = yield from sample(request, "tests")
+    results = answer.get("results") or ()
+    return tuple(bool(r["ok"]) for r in results) if len(results) == len(tests) else failed
+
+
+def has_program(reply: Any) -> bool:
+    """Whether a value is a reply with a program for its answer."""
+    return isinstance(reply, Reply) and reply.program is not None and reply.answer is not None
+
+
+def log_passed(verdicts: Sequence[bool]) -> float:
+    """log((k + 1/2) / (n + 1)) for k of n tests passed: the mean of a Jeffreys posterior."""
+    return math.log((sum(verdicts) + 0.5) / (len(verdicts) + 1))
+
+
+def _build(binding: Binding) -> Potential:
+    """The log of the share of tests passed; of what has no program, -inf."""
+
+    def scored(reply: Reply) -> Effects[float]:
+        tests = run_tests(binding.question, reply)
+        return log_passed((yield from passed(binding, reply, tests)))
+
+    def complete(reply: Any) -> float | Program[float]:
+        if not has_program(reply):
+            return NEG_INF
+        return Program(partial(scored, reply), "passes")
+
+    return Potential("passes", complete)
+
+
+passes = PotentialSource("passes", _build)
