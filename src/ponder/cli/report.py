@@ -69,6 +69,8 @@ def _cost(answer: Answer) -> str:
     ]
     if ledger.judge:
         parts.append(f"{ledger.judge} judge tokens")
+    if ledger.checks:
+        parts.append(f"{ledger.checks} checks in {ledger.check_seconds:.1f} s")
     if ledger.banked:
         parts.append(f"{ledger.banked} from the bank")
     if ledger.wasted:
