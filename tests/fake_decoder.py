@@ -128,16 +128,12 @@ def hashed(ending: float = 0.1) -> Callable[[Tokens], list[float]]:
 
 
 def answers(tokens: Tokens) -> list[float]:
-    """Writes a few letters, a space and an answer, then ends; hardly ever goes on, with an e,
-    which is a part of yes."""
+    """Writes a few letters, a space and an answer, then ends."""
     space, four, five = (WORDS.index(w) for w in (" ", "Answer: 4", "Answer: 5"))
     p = [*hashed(0.0)(tokens)[:space], 0.5, 0.0, 0.0, 0.0]
     if tokens and tokens[-1] in (space, four, five):
         p = [0.0] * 15
-        if tokens[-1] == space:
-            p[four], p[five] = 0.8, 0.2
-        else:
-            p[WORDS.index("e")], p[END] = 0.002, 0.998
+        p[four], p[five], p[END] = (0.8, 0.2, 0.0) if tokens[-1] == space else (0.0, 0.0, 1.0)
     return p
 
 
@@ -161,6 +157,15 @@ class BatchedLM(TableLM):
         self.decoder = FakeDecoder(self.next_log_probs, cells=cells, slots=slots, seconds=seconds)
         vocabulary = Vocabulary(len(WORDS), self.end_tokens, lambda t: WORDS[t].encode())
         self.engine = Engine(self.decoder, vocabulary, context=cells, width=width)
+
+    def tokenize(self, text: str, *, special: bool = False) -> Tokens:
+        """As a table does; but it says "a" for yes and "b" for no, so that it can be a judge."""
+        said = {"yes": "a", "no": "b"}.get(text.strip().lower())
+        return super().tokenize(text, special=special) if said is None else (WORDS.index(said),)
+
+    def follow_up(self, messages: Sequence[Message]) -> Tokens:
+        """One letter, after which anything may come, also where the reply had ended."""
+        return (LETTERS.index("c"),)
 
     def chat(self, messages: Sequence[Message]) -> Tokens:
         """The letters of what the messages say."""

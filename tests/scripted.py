@@ -21,8 +21,9 @@ class Scripted:
     """Replies to a prompt by ``reply(prompt)``: one text, or texts with their probabilities.
 
     Tokens are the code points of the text, but for yes and no; the prompt of a chat is its
-    messages, one a line, as ``role: content``, and ``assistant:``. ``asked`` lists every prompt that was drawn from. What
-    the next token is after a prompt, ``reply`` says too: the first characters of its texts.
+    messages, one a line, as ``role: content``, and ``assistant:``. ``asked`` lists every prompt
+    that was drawn from. What the next token is after a prompt, ``reply`` says too: the first
+    characters of its texts.
     """
 
     def __init__(self, reply: Callable[[str], Said], name: str = "scripted") -> None:

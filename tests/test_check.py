@@ -35,6 +35,7 @@ from ponder.meaning import Atom
 from ponder.measure import Population, Posterior
 from ponder.notation import NAMES, parse
 from ponder.particle import Particle
+from ponder.recipes.catalogue import methods
 from ponder.strategy import Decide, Infer, Move, Pipeline, Source
 from ponder.testing import assert_valid
 from toys import PROGRAMS, chain, crowded
@@ -379,7 +380,8 @@ def test_all_covers_every_name_of_the_notation() -> None:
     words |= set(IDENTITIES)
     # What needs a question, a library or a model that no toy is; each has tests of its own.
     words |= {"linc", "constrained", "judge", "hypotheses", "shuffled", "neighbours", "thinksum"}
-    words |= {"perceived", "spec_reason", "arbitrage"}
+    words |= {method.name for method in methods()}
+    words |= {"perceived", "spec_reason", "arbitrage", "selfeval", "tournament", "endpoint"}
     assert {name for name in NAMES if name not in words} == set()
     assert set(names()) == {*TEXTS, *OBJECTS, *IDENTITIES}
 

@@ -180,7 +180,7 @@ def test_composition_in_python_is_checked_alike() -> None:
         ("toss | drwa(8)", r"did you mean .*draw"),
         ("toss | smc(8, resample=systematics)", r"did you mean systematic"),
         ("toss | draw(8) | best(jugde)", r"did you mean .*judge"),
-        ("toss | xyzzy", r"known: .*best.*draw.*judge.*vote"),
+        ("toss | qqqqq", r"known: .*best.*draw.*judge.*vote"),
         ("draw(8) | vote", r"begins with a program \(.*toss.*\), not draw\(8\)"),
         ("toss | draw", r"draw: draw missing 1 required positional argument: 'n'"),
         ("toss | draw(0)", r"draw needs a number of traces of at least 1, got 0"),

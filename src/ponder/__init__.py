@@ -22,10 +22,11 @@ _HOME = {
     "ponder.arrays": "MultinomialAncestors Normals SystematicAncestors",
     "ponder.bank": "Bank",
     "ponder.binding": "Binding Potential",
-    "ponder.blocks": "Proposal Then beam best best_first collapse constrain distinct draw equate "
-    "evidence_bounds gibbs ladder likely mh multinomial pool propose prune regenerate "
-    "resample residual smc speculate staged steer stochastic_tree stratified swap "
-    "systematic temper thin top tree vote weigh",
+    "ponder.blocks": "Proposal Then above accepted beam best best_first collapse constrain "
+    "corroborated distinct draw equate evidence_bounds gibbs ladder likely mh "
+    "multinomial pool product propose prune regenerate resample residual smc "
+    "speculate staged steer stochastic_tree stratified stratify swap systematic "
+    "temper thin top tree vote weigh weigh_steps",
     "ponder.blocks.kernel": "Kernel",
     "ponder.checking.check": "check",
     "ponder.dist": "Bernoulli Categorical Dist Exponential Independent Mixture Normal SciPy "
@@ -45,12 +46,18 @@ _HOME = {
     "ponder.particle": "Particle",
     "ponder.question": "Question",
     "ponder.guarantee.certify": "certify",
-    "ponder.guarantee.stopping": "agreement dirichlet settled",
+    "ponder.guarantee.stopping": "agreement dirichlet entropy majority settled",
     "ponder.outside": "Outside",
-    "ponder.recipes": "best_of_n constrained cot direct judge linc parse particle_filter pot "
-    "self_consistency steps weighted_vote",
+    "ponder.recipes": "Reply agrees arbitrage best_of_n compiled consensus constrained contrasted "
+    "cot critique detected direct diverse diverse_once either endpoint executed_tests "
+    "fuse hypotheses judge judged_tests likelihood linc neighbours parse "
+    "particle_filter passes perceived perplexity pot published rank refine "
+    "self_consistency selfeval shuffled spec_reason steps syzygy thinksum tournament "
+    "verified weighted_vote write_tests",
     "ponder.strategy": "Block Collapse Decide Infer Move Pipeline Repeat Transform",
     "ponder.trace": "Trace",
+    "ponder.verify.endpoint": "Endpoint",
+    "ponder.verify.reward": "reward_from",
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names.split()}
 

@@ -17,11 +17,11 @@ from ponder.errors import PonderError
 
 
 class Service(Protocol):
-    """Answers requests, JSON objects both; asked by one thread at a time.
+    """Answers requests, JSON objects both; asked by one thread at a time, or by ``width``.
 
-    ``fingerprint`` changes whenever answers might. A request that goes wrong in the way it may
-    (a program that fails, a proof that is not found) is answered; what is raised ends the question
-    that asked.
+    ``fingerprint`` changes whenever answers might; a service with an empty one is asked anew every
+    time. A request that goes wrong in the way it may (a program that fails, a proof that is not
+    found) is answered; what is raised ends the question that asked.
     """
 
     name: str

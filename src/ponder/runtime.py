@@ -142,7 +142,7 @@ class Runtime:
             if self.cut is not None:
                 self._cut_all()
                 more = False
-                self._collect()
+                self._collect(_PATIENCE)
             elif self._waiting or self._flying or self._errands:
                 self._turn()
             yield from self._ended()
@@ -252,7 +252,7 @@ class Runtime:
             return
         for engine in self._engines:
             self._step(engine)
-        self._collect()
+        self._collect(0.0 if self._flying else _PATIENCE)
         if self._watch is not None:
             self._watch(self)
 
@@ -280,11 +280,11 @@ class Runtime:
             self.cut = self.cut or "max_seconds"
         return self.cut in (None, "max_tokens", "max_calls") and not over
 
-    def _collect(self) -> None:
-        """Wake the programs whose services have answered; wait a little if nothing else is on."""
+    def _collect(self, wait: float) -> None:
+        """Wake the programs whose services have answered; wait so many seconds for the first."""
         if not self._errands:
             return
-        for done in self._errands.done(0.0 if self._flying else _PATIENCE):
+        for done in self._errands.done(wait):
             task, dist = done.errand.task, done.errand.dist
             job = self._job(task)
             job.ledger.checks += 1
@@ -329,6 +329,7 @@ class Runtime:
 
     def _cut_all(self) -> None:
         """Tell every waiting program that its request will not be served."""
+        self._collect(0.0)  # what has been answered counts
         tasks = [*self._flying, *(request.payload[0] for _, request in self._waiting)]
         if not self._may_check():
             tasks += self._errands.forget_all()

@@ -23,6 +23,7 @@ from ponder.blocks.speculate import speculate
 from ponder.blocks.staged import staged
 from ponder.blocks.steer import steer
 from ponder.blocks.stochastic_tree import stochastic_tree
+from ponder.blocks.stops import above, accepted
 from ponder.blocks.stratify import stratify
 from ponder.blocks.temper import temper
 from ponder.blocks.then import Then
@@ -31,11 +32,15 @@ from ponder.blocks.top import top
 from ponder.blocks.tree import tree
 from ponder.blocks.vote import vote
 from ponder.blocks.weigh import weigh
+from ponder.blocks.weigh_steps import weigh_steps
 from ponder.notation import register
 
 for _name, _thing in {
     "draw": draw,
     "weigh": weigh,
+    "weigh_steps": weigh_steps,
+    "above": above,
+    "accepted": accepted,
     "temper": temper,
     "speculate": speculate,
     "ladder": ladder,
@@ -73,6 +78,8 @@ for _name, _thing in {
 __all__ = [
     "Proposal",
     "Then",
+    "above",
+    "accepted",
     "beam",
     "best",
     "best_first",
@@ -110,4 +117,5 @@ __all__ = [
     "tree",
     "vote",
     "weigh",
+    "weigh_steps",
 ]

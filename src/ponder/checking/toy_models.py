@@ -74,7 +74,7 @@ def moody(name: str) -> Potential:
         yield Factor(math.log(1.3 if mood else 0.6))
         return math.log(0.9 if mood else 0.2 + 0.5 * _uniform(name, value))
 
-    return Potential(name, judge)
+    return Potential(name, judge, lambda values: 0.0)
 
 
 class Anything(dict[str, Any]):

@@ -13,6 +13,8 @@ import typer
 from ponder.cli import models_command
 from ponder.cli.ask_command import ask
 from ponder.cli.check_command import check
+from ponder.cli.methods_command import methods
+from ponder.cli.papers_command import papers
 from ponder.cli.run_command import run
 from ponder.errors import PonderError
 
@@ -26,6 +28,8 @@ app = typer.Typer(
 app.command()(ask)
 app.command()(run)
 app.command()(check)
+app.command()(methods)
+app.command()(papers)
 app.add_typer(models_command.app, name="models")
 
 

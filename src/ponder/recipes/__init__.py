@@ -5,6 +5,7 @@ from ponder.guarantee.stopping import agreement, dirichlet, entropy, majority, s
 from ponder.notation import parse, register
 from ponder.recipes.agreeing import agrees
 from ponder.recipes.arbitrage import arbitrage
+from ponder.recipes.catalogue import register_methods
 from ponder.recipes.compiling import compiled
 from ponder.recipes.compositions import (
     best_of_n,
@@ -24,6 +25,7 @@ from ponder.recipes.layers import (
     fuse,
     judged_tests,
     passes,
+    passing,
     rank,
     refine,
     verified,
@@ -42,7 +44,11 @@ from ponder.recipes.speculating import spec_reason
 from ponder.recipes.steps import steps
 from ponder.recipes.syzygy import syzygy
 from ponder.recipes.thinksum import thinksum
+from ponder.verify.endpoint import endpoint
 from ponder.verify.judge import judge
+from ponder.verify.pairwise import tournament
+from ponder.verify.reward import published
+from ponder.verify.selfeval import selfeval
 
 for _name, _thing in {
     "direct": direct,
@@ -67,6 +73,10 @@ for _name, _thing in {
     "arbitrage": arbitrage,
     "constrained": constrained,
     "judge": judge,
+    "selfeval": selfeval,
+    "tournament": tournament,
+    "published": published,
+    "endpoint": endpoint,
     "perplexity": perplexity,
     "likelihood": likelihood,
     "consensus": consensus,
@@ -75,6 +85,7 @@ for _name, _thing in {
     "fuse": fuse,
     "judged_tests": judged_tests,
     "passes": passes,
+    "passing": passing,
     "rank": rank,
     "refine": refine,
     "verified": verified,
@@ -91,6 +102,8 @@ for _name, _thing in {
     "particle_filter": particle_filter,
 }.items():
     register(_name, _thing)
+
+register_methods()
 
 __all__ = [
     "Reply",
@@ -109,6 +122,7 @@ __all__ = [
     "diverse",
     "diverse_once",
     "either",
+    "endpoint",
     "executed_tests",
     "fuse",
     "hypotheses",
@@ -120,18 +134,22 @@ __all__ = [
     "parse",
     "particle_filter",
     "passes",
+    "passing",
     "perceived",
     "perplexity",
     "pot",
+    "published",
     "rank",
     "refine",
     "self_consistency",
+    "selfeval",
     "settled",
     "shuffled",
     "spec_reason",
     "steps",
     "syzygy",
     "thinksum",
+    "tournament",
     "verified",
     "weighted_vote",
     "write_tests",

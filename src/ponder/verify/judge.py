@@ -43,13 +43,16 @@ def yes_or_no(binding: Binding, name: str) -> YesOrNo:
 class YesOrNo:
     """What a model answers to a yes-or-no question after a trace: log P(yes) and log P(no).
 
-    The two words are offered in both orders, and the two log-odds averaged: if the first or the
-    last word has an advantage, which adds to the log-odds, it cancels, as it would not in an
-    average of probabilities. Spellings of a word are summed. The other tokens that could have
-    come are left out, so that the two add up to one; but where yes and no together have less
-    than 0.001 the model has answered neither, and a PonderError says which candidate that was.
+    The two words are offered in both orders, and the two log-odds averaged. The advantage of the
+    first word is a constant in them (of Qwen2.5-Coder-1.5B, asked about 50 replies to GSM8K
+    questions: 0.79 with a standard deviation of 0.15, where the mean log-odds vary by 0.46), so it
+    cancels, as it would not in an average of probabilities. Spellings of a word are summed. The
+    other tokens that could have come are left out, so that the two add up to one; but where yes
+    and no together have less than 0.001 the model has answered neither, and a PonderError says
+    which candidate that was.
 
-    Costs two requests, about 35 tokens together, most of which they share.
+    Costs two requests, which share the trace and the beginning of the question: 31 tokens with
+    Qwen's chat template, where one order alone would cost 22.
     """
 
     def __init__(self, model: LanguageModel, groups: Groups, name: str) -> None:

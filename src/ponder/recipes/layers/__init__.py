@@ -11,7 +11,7 @@ from ponder.recipes.layers.critique import critique
 from ponder.recipes.layers.executed_tests import executed_tests
 from ponder.recipes.layers.fuse import fuse
 from ponder.recipes.layers.judged_tests import judged_tests
-from ponder.recipes.layers.passes import passes
+from ponder.recipes.layers.passes import passes, passing
 from ponder.recipes.layers.rank import rank
 from ponder.recipes.layers.refine import refine
 from ponder.recipes.layers.verified import verified
@@ -24,6 +24,7 @@ __all__ = [
     "fuse",
     "judged_tests",
     "passes",
+    "passing",
     "rank",
     "refine",
     "verified",

@@ -1,9 +1,9 @@
-"""``passes``: how many of its tests a program passes when they are run, as a potential."""
+"""``passes`` and ``passing``: how many of its tests a program passes, or whether all of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -54,19 +54,27 @@ def log_passed(verdicts: Sequence[bool]) -> float:
     return math.log((sum(verdicts) + 0.5) / (len(verdicts) + 1))
 
 
-def _build(binding: Binding) -> Potential:
-    """The log of the share of tests passed; of what has no program, -inf."""
+def _source(name: str, score: Callable[[Sequence[bool]], float], doc: str) -> PotentialSource:
+    """What a score makes of the tests of a program; of what has no program, -inf."""
 
-    def scored(reply: Reply) -> Effects[float]:
-        tests = run_tests(binding.question, reply)
-        return log_passed((yield from passed(binding, reply, tests)))
+    def build(binding: Binding) -> Potential:
+        def scored(reply: Reply) -> Effects[float]:
+            tests = run_tests(binding.question, reply)
+            return score((yield from passed(binding, reply, tests)))
 
-    def complete(reply: Any) -> float | Program[float]:
-        if not has_program(reply):
-            return NEG_INF
-        return Program(partial(scored, reply), "passes")
+        def complete(reply: Any) -> float | Program[float]:
+            return Program(partial(scored, reply), name) if has_program(reply) else NEG_INF
 
-    return Potential("passes", complete)
+        return Potential(name, complete)
+
+    build.__doc__ = doc
+    return PotentialSource(name, build)
 
 
-passes = PotentialSource("passes", _build)
+def log_all_passed(verdicts: Sequence[bool]) -> float:
+    """log 1 if every test is passed, else log 0."""
+    return 0.0 if all(verdicts) else NEG_INF
+
+
+passes = _source("passes", log_passed, "The log of the share of tests that a program passes.")
+passing = _source("passing", log_all_passed, "Whether a program passes all of its tests.")
