@@ -30,7 +30,7 @@ from ponder.question import Question, read_questions
 from ponder.verify.sandbox import Sandbox
 
 HEAD = "direct(top_p=0.95)"
-SELECTIONS = ("vote", "best(passes)", "weigh(passes) | vote")
+SELECTIONS = ("vote", "best(passes)", "weigh(passes) | vote", "weigh(passing) | vote")
 WRITTEN = (
     "write_tests | best(passes)",
     "write_tests | executed_tests(4) | vote",

@@ -68,7 +68,7 @@ def test_what_is_not_broken_is_not_counted(
         "draw(2)",
         "weighted",
         "blocks/draw.py",
-        '"""``draw(n)``: independent traces."""',
+        '"""``draw(n)``: independent traces, all at once or until a rule stops them."""',
         '"""Independent traces."""',
     )
     outcome = suite.outcome_of(harmless, tmp_path)
