@@ -381,7 +381,16 @@ def test_all_covers_every_name_of_the_notation() -> None:
     # What needs a question, a library or a model that no toy is; each has tests of its own.
     words |= {"linc", "constrained", "judge", "hypotheses", "shuffled", "neighbours", "thinksum"}
     words |= {method.name for method in methods()}
-    words |= {"perceived", "spec_reason", "arbitrage", "selfeval", "tournament", "endpoint"}
+    words |= {
+        "passes",
+        "passing",
+        "perceived",
+        "spec_reason",
+        "arbitrage",
+        "selfeval",
+        "tournament",
+        "endpoint",
+    }
     assert {name for name in NAMES if name not in words} == set()
     assert set(names()) == {*TEXTS, *OBJECTS, *IDENTITIES}
 

@@ -99,7 +99,11 @@ def test_the_notation_round_trips() -> None:
     assert repr(parse(text)) == text.replace("certify(0.05)", "certify")
 
 
-@pytest.mark.parametrize("bad", [3, "agreement", agreement])
+def test_a_rule_may_go_by_its_bare_name() -> None:
+    assert draw(4, stop=agreement) == draw(4, stop=agreement(0.95))
+
+
+@pytest.mark.parametrize("bad", [3, "agreement", object()])
 def test_what_is_no_rule_is_refused(bad: Any) -> None:
     with pytest.raises(PonderError, match="draw stops by a rule such as agreement"):
         draw(4, stop=bad)

@@ -11,7 +11,7 @@ from ponder.binding import Binding
 from ponder.blocks import draw, vote
 from ponder.blocks.equate import Equate
 from ponder.errors import PonderError
-from ponder.grading import is_right
+from ponder.grading import is_right, program_of
 from ponder.law import Law
 from ponder.ledger import Budget, Ledger
 from ponder.lm.protocol import LanguageModel
@@ -78,6 +78,7 @@ class Answer:
             "strategy": self.strategy,
             "model": self.model,
             "cut_short": self.cut_short,
+            **({"program": program_of(self.posterior)} if self.question.kind == "code" else {}),
         }
 
 
@@ -169,7 +170,12 @@ class Session:
 
         for outcome in self.runtime.run(jobs()):
             question = asked.pop(outcome.id)
-            yield question, outcome.error or self._answer(question, outcome)
+            found: Answer | BaseException
+            try:
+                found = outcome.error or self._answer(question, outcome)
+            except PonderError as error:  # it cannot be graded
+                found = error
+            yield question, found
 
     def _answer(self, question: Question, outcome: Outcome) -> Answer:
         posterior: Posterior = outcome.value

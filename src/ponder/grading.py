@@ -7,7 +7,7 @@ from typing import Any
 
 from ponder.measure import Posterior, answer_of
 from ponder.question import Question
-from ponder.recipes.coding import all_tests, runnable
+from ponder.recipes.coding import all_tests, entry_point, runnable
 
 
 def is_right(question: Question, posterior: Posterior, services: Mapping[str, Any]) -> bool | None:
@@ -34,7 +34,7 @@ def passes_all(question: Question, program: str | None, services: Mapping[str, A
     request = {
         "program": runnable(question, program),
         "tests": list(tests),
-        "entry_point": question.meta.get("entry_point"),
+        "entry_point": entry_point(question),
         "setup": "",
     }
     return bool(services["python"].answer(request)["status"] == "passed")

@@ -6,6 +6,7 @@ from typing import Any
 
 from ponder.binding import AnyPotential, Potential, PotentialSource
 from ponder.errors import PonderError
+from ponder.notation import NAMES
 from ponder.strategy import Block, Source
 
 MOST = 100_000  # a trace takes kilobytes; more at once would fill the memory before any ends
@@ -25,10 +26,14 @@ def check_count(name: str, n: Any) -> int:
 def check_potential(name: str, potential: Any) -> AnyPotential:
     """Something that scores: a potential, its name in the notation, or a function of the value."""
     known = isinstance(potential, Potential | PotentialSource)
-    if known or (callable(potential) and not isinstance(potential, Block | Source)):
+    # A name of ponder's notation that can be called makes a block, a rule or a score.
+    ours = str(getattr(potential, "__module__", "")).startswith("ponder.")
+    named = ours and any(thing is potential for thing in NAMES.values())
+    if known or (callable(potential) and not named and not isinstance(potential, Block | Source)):
         checked: AnyPotential = potential
         return checked
-    raise PonderError(f"{name} needs something that scores, such as judge, got {potential!r}")
+    got = getattr(potential, "__name__", repr(potential))
+    raise PonderError(f"{name} needs something that scores, such as judge, got {got}")
 
 
 def check_resampler(name: str, resampler: Any) -> Any:

@@ -84,6 +84,8 @@ class Draw(Infer):
 
 def draw(n: int, stop: StopRule | None = None, every: int = 1) -> Draw:
     """``draw(n)``: n independent traces; ``draw(n, stop=agreement(0.95))``: at most n."""
+    if callable(stop):
+        stop = stop()  # by its bare name in the notation
     sees = getattr(stop, "sees", "answers")
     if stop is not None and (
         not callable(getattr(stop, "stops", None)) or sees not in ("answers", "scores")

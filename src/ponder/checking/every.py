@@ -65,8 +65,6 @@ TEXTS = {
     "verified": "cot | draw(2) | verified",
     "tests, written and judged": "cot | draw(2) | write_tests | judged_tests(1)",
     "tests, written and run": "cot | draw(2) | write_tests | executed_tests(1) | consensus",
-    "passing": "cot | weigh(passing) | draw(2, stop=accepted)",
-    "passes": "cot | draw(2) | weigh(passes)",
     "vote": "cot | draw(4) | vote",
     "best": "cot | draw(4) | best(reward)",
     "self-evaluation": "cot | weigh(reward) | draw(4, stop=above(0.7)) | best",

@@ -9,6 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ponder.answering import Answer
+from ponder.dist import NEG_INF
+from ponder.grading import program_of
 from ponder.measure import Abstain, answer_of
 from ponder.trace import Trace
 from ponder.verify.answers import display
@@ -21,9 +23,11 @@ def print_answer(answer: Answer, *, show_traces: bool = False) -> None:
     if show_traces:
         _print_traces(console, answer)
     if answer.text is None:
-        console.print("[bold]no answer[/]: no trace gave one that could be read")
+        console.print(f"[bold]no answer[/]: {_why_none(answer)}", soft_wrap=True)
     else:
-        console.print(f"[bold green]{escape(answer.text)}[/]", soft_wrap=True)
+        program = program_of(posterior) if answer.question.kind == "code" else None
+        shown = escape(program.rstrip() if program else answer.text)
+        console.print(f"[bold green]{shown}[/]", soft_wrap=True)
         console.print(f"probability {answer.probability:.2f} ({answer.probability_of})")
     if posterior.shares:
         console.print(_posterior_table(answer))
@@ -43,6 +47,18 @@ def print_answer(answer: Answer, *, show_traces: bool = False) -> None:
     console.print(f"law: {escape(str(answer.law))}", soft_wrap=True)
     console.print(_cost(answer), soft_wrap=True)
     console.print(f"[dim]{escape(answer.strategy)}  on  {escape(answer.model)}[/]", soft_wrap=True)
+
+
+def _why_none(answer: Answer) -> str:
+    """Why there is no answer."""
+    posterior = answer.posterior
+    if posterior.shares:
+        return "none of those below is settled; draw more, or ask for less certainty"
+    if answer.cut_short:
+        return "no trace finished with one"
+    if posterior.population.log_evidence == NEG_INF:
+        return "every trace has weight zero"
+    return "no trace gave one that could be read; --show-traces shows them"
 
 
 def _posterior_table(answer: Answer) -> Table:

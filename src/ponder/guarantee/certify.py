@@ -70,4 +70,4 @@ class Certify(Decide):
 
 def certify(alpha: float = 0.05) -> Certify:
     """``certify(0.05)``: an answer only if it is settled. See :class:`Certify`."""
-    return Certify(within("certify", "an error probability", alpha))
+    return Certify(within("certify", "an error probability", alpha, such_as=0.05))

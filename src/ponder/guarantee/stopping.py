@@ -179,12 +179,14 @@ def entropy(limit: float = 0.75) -> Entropy:
 
 def settled(alpha: float = 0.05) -> Settled:
     """``settled(0.05)``: the most probable answer is known. See :class:`Settled`."""
-    return Settled(within("settled", "an error probability", alpha))
+    return Settled(within("settled", "an error probability", alpha, such_as=0.05))
 
 
-def within(name: str, what: str, value: Any, *, closed: bool = False) -> float:
+def within(
+    name: str, what: str, value: Any, *, closed: bool = False, such_as: float = 0.9
+) -> float:
     """A number between 0 and 1, or PonderError; 1 itself if ``closed``."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (number and (0 < value < 1 or (closed and value == 1))):
-        raise PonderError(f"{name} needs {what} between 0 and 1, such as 0.9, got {value!r}")
+        raise PonderError(f"{name} needs {what} between 0 and 1, such as {such_as}, got {value!r}")
     return float(value)

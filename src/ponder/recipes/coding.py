@@ -6,6 +6,7 @@ import ast
 import doctest
 from typing import Any
 
+from ponder.errors import PonderError
 from ponder.question import Question
 
 BLOCK = "one ```python block"
@@ -15,7 +16,7 @@ def code_task(question: Question) -> str:
     """What is to be written, with what a user is told of it: a name and a first example."""
     if _completes(question):
         return "Complete the function above"
-    name = question.meta.get("entry_point")
+    name = entry_point(question)
     if not name:
         return "Write the code"
     shown = "".join(f"\n{test}" for test in shown_tests(question))
@@ -30,17 +31,35 @@ def shown_tests(question: Question) -> tuple[str, ...]:
     """
     if _completes(question):
         return _doctests(question.text)
-    listed = question.meta.get("test_list") or ()
-    return tuple(map(str, listed[:1]))
+    return _listed(question)[:1]
 
 
 def all_tests(question: Question) -> tuple[str, ...]:
     """Every test of the question; () if it has none."""
-    listed = question.meta.get("test_list")
-    if listed:
-        return tuple(map(str, listed))
     tests = question.meta.get("tests")
-    return (str(tests),) if tests else ()
+    return _listed(question) or ((str(tests),) if tests else ())
+
+
+def entry_point(question: Question) -> str | None:
+    """The name of the function that is asked for, None if any will do."""
+    name = question.meta.get("entry_point")
+    if name is not None and not (isinstance(name, str) and name.isidentifier()):
+        raise PonderError(
+            f"meta.entry_point of the question {question.id!r} must be the name of a function, "
+            f'got {name!r}; write it like "solve"'
+        )
+    return name
+
+
+def _listed(question: Question) -> tuple[str, ...]:
+    """The tests of ``meta.test_list``; () if there is none."""
+    listed = question.meta.get("test_list") or ()
+    if isinstance(listed, str) or not all(isinstance(test, str) for test in listed):
+        raise PonderError(
+            f"meta.test_list of the question {question.id!r} must be a list of asserts; write it "
+            'like ["assert solve(1) == 2"]'
+        )
+    return tuple(listed)
 
 
 def runnable(question: Question, program: str) -> str:

@@ -13,6 +13,7 @@ from ponder.effects import Effects, Sample
 from ponder.lm.protocol import Completion, Draw, Message, Tokens
 from ponder.lm.sampling_law import SamplingLaw
 from ponder.question import Question
+from ponder.recipes.coding import entry_point
 from ponder.verify.answers import parse_answer
 from ponder.verify.structured import program_text
 
@@ -113,7 +114,7 @@ def reply_of(
     if finish == "stop":
         answer = parse_answer(text, q.kind, options=q.options, labels=q.labels)
         if q.kind == "code":
-            code = program_text(text, q.meta.get("entry_point"))
+            code = program_text(text, entry_point(q))
     transcript = prompt + tokens[:spoken]
     log_prob = _log_prob(binding, prompt, draws)
     return Reply(text, answer, finish, transcript, log_prob, len(tokens), code)

@@ -11,6 +11,7 @@ from ponder.effects import Effects, sample
 from ponder.lm.protocol import Completion, Draw, LanguageModel, Tokens
 from ponder.lm.sampling_law import SamplingLaw
 from ponder.question import Question
+from ponder.recipes.coding import entry_point
 from ponder.recipes.prompting import Reply, ask_messages
 from ponder.recipes.replies import cot_instruction
 from ponder.verify.announced import find_announcement
@@ -97,7 +98,7 @@ def _reply(question: Question, steps: Sequence[Draw], finish: str, transcript: T
     complete = finish == "stop"
     answer = _answer(text, question) if complete else None
     code = complete and question.kind == "code"
-    program = program_text(text, question.meta.get("entry_point")) if code else None
+    program = program_text(text, entry_point(question)) if code else None
     log_prob = math.fsum(p for step in steps for p in step.logp)
     length = sum(len(step.tokens) for step in steps)
     return Reply(text, answer, finish, transcript, log_prob, length, program)

@@ -129,6 +129,8 @@ class _Again(Exception):
 
 def endpoint(url: str, combine: str = "last", seconds: float = 30.0) -> PotentialSource:
     """``endpoint("http://host/path")``: rewards from an HTTP endpoint. See :class:`Endpoint`."""
+    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+        raise PonderError(f"endpoint needs an address, such as 'http://host/path', got {url!r}")
     written = [repr(url)]
     written += [f"combine={combine!r}"] * (combine != "last")
     written += [f"seconds={seconds!r}"] * (seconds != 30.0)

@@ -11,7 +11,7 @@ from ponder.blocks.weigh import log_weight_of, potentials_of
 from ponder.effects import Effects
 from ponder.measure import Population
 from ponder.recipes.layers.layer import Layer, Replies, Worked, by_score
-from ponder.recipes.layers.passes import passes
+from ponder.recipes.layers.passes import passes, run_tests
 
 
 @dataclass(frozen=True, repr=False)
@@ -19,8 +19,8 @@ class ExecutedTests(Layer):
     """The k replies that ``passes`` scores highest: tests are run, no model is asked.
 
     The tests are those that the question shows and those of ``write_tests``, the same for all.
-    What has no program comes last; of equal scores, those that stand first are kept. They share
-    the mass of the population evenly; all else is dropped.
+    What has no program comes last; of equal scores, and where there are no tests, those that stand
+    first are kept. They share the mass of the population evenly; all else is dropped.
     """
 
     k: int
@@ -30,6 +30,8 @@ class ExecutedTests(Layer):
     def work(
         self, population: Population[Any], replies: Replies, binding: Binding
     ) -> Effects[Worked]:
+        if not any(run_tests(binding.question, reply) for reply in replies.values()):
+            return by_score(population, dict.fromkeys(replies, 0.0), self.k), True
         traces = {i: population.traces[i] for i in replies}
         scored = yield from potentials_of(binding.potential(passes), list(traces.values()))
         found = {i: scored[id(trace)] for i, trace in traces.items()}

@@ -10,9 +10,10 @@ from typing import Any
 from ponder.binding import Binding, Potential, PotentialSource
 from ponder.dist import NEG_INF
 from ponder.effects import Effects, Program, sample
+from ponder.errors import PonderError
 from ponder.outside import Outside
 from ponder.question import Question
-from ponder.recipes.coding import runnable, shown_tests
+from ponder.recipes.coding import entry_point, runnable, shown_tests
 from ponder.recipes.prompting import Reply
 
 
@@ -36,7 +37,7 @@ def passed(binding: Binding, reply: Reply, tests: Sequence[str]) -> Effects[tupl
         binding.service("python"),
         program=runnable(question, str(reply.program)),
         tests=list(tests),
-        entry_point=question.meta.get("entry_point"),
+        entry_point=entry_point(question),
         setup="",
     )
     answer = yield from sample(request, "tests")
@@ -60,6 +61,11 @@ def _source(name: str, score: Callable[[Sequence[bool]], float], doc: str) -> Po
     def build(binding: Binding) -> Potential:
         def scored(reply: Reply) -> Effects[float]:
             tests = run_tests(binding.question, reply)
+            if not tests:
+                raise PonderError(
+                    f"{name} has no test to run for {binding.question.id or 'the question'!r}: "
+                    "it needs kind code and meta.test_list or doctests, or write_tests before it"
+                )
             return score((yield from passed(binding, reply, tests)))
 
         def complete(reply: Any) -> float | Program[float]:

@@ -16,6 +16,7 @@ from ponder.blocks.search import check_least
 from ponder.effects import Effects
 from ponder.measure import Population
 from ponder.question import Question
+from ponder.recipes.coding import entry_point as named_function
 from ponder.recipes.coding import shown_tests
 from ponder.recipes.layers.asking import asked
 from ponder.recipes.layers.layer import Layer, Replies, Worked, rewritten
@@ -83,7 +84,7 @@ def entry_point(question: Question, replies: Iterable[Reply]) -> str | None:
 
     Of several in one program the last counts, which uses the others. None if there is none.
     """
-    named = question.meta.get("entry_point")
+    named = named_function(question)
     if isinstance(named, str) and named:
         return named
     defined: Counter[str] = Counter()

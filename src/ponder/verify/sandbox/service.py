@@ -144,6 +144,8 @@ class Sandbox:
 
 def _checked(request: Mapping[str, Any]) -> dict[str, Any]:
     """The request with nothing missing. Raises PonderError."""
+    if not isinstance(request, Mapping):
+        raise PonderError(f"the sandbox is asked with a mapping, got {type(request).__name__}")
     program, tests = request.get("program"), request.get("tests")
     if not isinstance(program, str):
         raise PonderError("the sandbox needs a program: give its source as text")
