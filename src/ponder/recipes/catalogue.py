@@ -164,6 +164,12 @@ def method(name: str) -> Method:
     known = {m.name: m for m in methods()}
     if name in known:
         return known[name]
+    using = [m for m, entry in known.items() if name in re.findall(r"\w+", entry.composition)]
+    if using:
+        raise PonderError(
+            f"{name!r} is no method but a part of {', '.join(using[:4])}; `ponder methods "
+            f"{using[0]}` explains it there"
+        )
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     near = near or [m for m in known if name.casefold() in m]
     hint = f"did you mean {', '.join(near)}? " if near else ""
