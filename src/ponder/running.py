@@ -25,7 +25,7 @@ class Summary:
 
     ``failed`` holds (what, why) for lines and questions that could not be answered, ``unanswered``
     counts those that the cap kept from it, ``cut_short`` names the cap that ended the work;
-    ``correct`` of ``known`` were right.
+    ``correct`` of ``known`` were right, and ``silent`` of ``answered`` have no answer.
     """
 
     total: int = 0
@@ -34,6 +34,7 @@ class Summary:
     unanswered: int = 0
     correct: int = 0
     known: int = 0
+    silent: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
     ledger: Ledger = field(default_factory=Ledger)
     cut_short: str | None = None
@@ -232,11 +233,12 @@ def _count_done(questions: list[Question], results: Results, summary: Summary) -
         line = results.done.get(question.id)
         if line is not None:
             summary.resumed += 1
-            _count(line.get("correct"), summary)
+            _count(line.get("correct"), line.get("answer"), summary)
 
 
-def _count(correct: bool | None, summary: Summary) -> None:
+def _count(correct: bool | None, text: str | None, summary: Summary) -> None:
     summary.answered += 1
+    summary.silent += text is None
     if correct is not None:
         summary.known += 1
         summary.correct += correct
@@ -258,7 +260,7 @@ def _answered(
             continue  # nothing finished: the next start asks it
         left -= 1
         results.append(result_line(answer, seed))
-        _count(answer.correct, summary)
+        _count(answer.correct, answer.text, summary)
         summary.ledger = session.runtime.spent
         yield answer
     summary.ledger = session.runtime.spent

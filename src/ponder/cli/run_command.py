@@ -162,6 +162,8 @@ def _print_summary(summary: Summary, out: Path) -> None:
     ledger = summary.ledger
     resumed = f" ({summary.resumed} of them before)" if summary.resumed else ""
     print(f"{summary.answered} of {summary.total} questions answered{resumed}, in {out}")
+    if summary.silent:
+        print(f"{summary.silent} of these without an answer: no trace gave one that counts")
     if summary.known:
         print(f"{summary.correct} of {summary.known} right ({summary.correct / summary.known:.3f})")
     if summary.cut_short:
@@ -170,5 +172,6 @@ def _print_summary(summary: Summary, out: Path) -> None:
     print(
         f"cost: prompt tokens {ledger.prompt_computed} computed, {ledger.prompt_reused} reused; "
         f"{ledger.generated} generated; {ledger.judge} judge; {ledger.banked} from the bank; "
+        f"{ledger.checks} checks; "
         f"{ledger.seconds:.1f} s; {ledger.tokens_per_second:.0f} tokens/s"
     )

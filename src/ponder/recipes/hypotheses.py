@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +19,7 @@ from ponder.recipes.layers.asking import elided
 from ponder.recipes.prompting import Reply, ask_messages, prompt_of, written
 from ponder.recipes.replies import SETTINGS, sampling_law
 from ponder.strategy import Source
-from ponder.verify.structured import program_text
+from ponder.verify.structured import data_form, program_text
 
 _LONGEST = 1_000  # characters of a value that is shown
 _RULE = (
@@ -115,10 +114,10 @@ def _failures(
     results = yield from _called(binding, program, train, "run")
     wrong = []
     for pair, result in zip(train, results, strict=True):
-        form, right = form_of(result), _form(pair["output"])
+        form, right = form_of(result), data_form(pair["output"])
         if form != right:
             did = form or f"no value ({result.get('detail')})"
-            shown = _form(pair["input"])
+            shown = data_form(pair["input"])
             wrong.append(f"Input: {shown}\nExpected: {right}\nGot: {elided(did, _LONGEST)}")
     return wrong
 
@@ -130,20 +129,9 @@ def form_of(result: dict[str, Any]) -> str | None:
     if result.get("status") != "ok":
         return None
     try:
-        return _form(plain(result["value"]))
+        return data_form(plain(result["value"]))
     except (NotPlain, TypeError, ValueError, RecursionError):
         return None
-
-
-def _form(value: Any) -> str:
-    """The canonical form of JSON data, as a gold answer of the kind json has it."""
-    data = json.loads(json.dumps(value, allow_nan=False), parse_float=_number)
-    return json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-
-
-def _number(text: str) -> int | float:
-    value = float(text)
-    return int(value) if value.is_integer() else value
 
 
 def _feedback(question: Question, rule: Reply, code: Reply, wrong: list[str]) -> list[Message]:

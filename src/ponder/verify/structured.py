@@ -78,14 +78,19 @@ def _dump(value: object) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
-def _python_value(text: str) -> object:
-    """A list or dict written in Python's spelling (single quotes, True, None) as JSON data."""
+def data_form(value: object) -> str:
+    """The canonical dump of JSON data, tuples as lists. Raises TypeError or ValueError otherwise."""
+    return _dump(_DECODER.decode(json.dumps(value, allow_nan=False)))
+
+
+def _python_form(text: str) -> str:
+    """The dump of a list or dict written in Python's spelling (single quotes, True, None)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         value = ast.literal_eval(text)
     if not isinstance(value, list | dict):
         raise ValueError(text)
-    return _DECODER.decode(json.dumps(value, allow_nan=False))
+    return data_form(value)
 
 
 def _json_dump(text: str) -> str | None:
@@ -100,7 +105,7 @@ def _json_dump(text: str) -> str | None:
     if len(text) > _LONGEST_SOURCE or text[0] not in "[{":
         return None
     try:
-        return _dump(_python_value(text))
+        return _python_form(text)
     except _PARSE_ERRORS:
         return None
 
