@@ -79,7 +79,7 @@ def _dump(value: object) -> str:
 
 
 def data_form(value: object) -> str:
-    """The canonical dump of JSON data, tuples as lists; TypeError or ValueError of anything else."""
+    """The canonical dump of JSON data, tuples as lists; TypeError or ValueError otherwise."""
     return _dump(_DECODER.decode(json.dumps(value, allow_nan=False)))
 
 
