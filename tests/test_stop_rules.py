@@ -13,6 +13,7 @@ import ponder.recipes  # noqa: F401 - registers the names
 from ponder.binding import Binding
 from ponder.blocks import draw, mh, pool, resample, vote, weigh
 from ponder.blocks.best import best
+from ponder.blocks.product import corroborated
 from ponder.errors import PonderError
 from ponder.guarantee.certify import certify
 from ponder.guarantee.stopping import agreement, settled
@@ -103,7 +104,7 @@ def test_a_rule_may_go_by_its_bare_name() -> None:
     assert draw(4, stop=agreement) == draw(4, stop=agreement(0.95))
 
 
-@pytest.mark.parametrize("bad", [3, "agreement", object()])
+@pytest.mark.parametrize("bad", [3, "agreement", object(), corroborated])
 def test_what_is_no_rule_is_refused(bad: Any) -> None:
     with pytest.raises(PonderError, match="draw stops by a rule such as agreement"):
         draw(4, stop=bad)

@@ -84,7 +84,7 @@ class Draw(Infer):
 
 def draw(n: int, stop: StopRule | None = None, every: int = 1) -> Draw:
     """``draw(n)``: n independent traces; ``draw(n, stop=agreement(0.95))``: at most n."""
-    if callable(stop):
+    if callable(stop) and not hasattr(stop, "stops"):
         stop = stop()  # by its bare name in the notation
     sees = getattr(stop, "sees", "answers")
     if stop is not None and (
