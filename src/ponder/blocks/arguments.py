@@ -23,6 +23,15 @@ def check_count(name: str, n: Any) -> int:
     return n
 
 
+def check_least(name: str, argument: str, number: Any, least: int = 0) -> int:
+    """A whole number of at least ``least``."""
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise PonderError(
+            f"{name} needs {argument}, a whole number of at least {least}, got {number!r}"
+        )
+    return number
+
+
 def check_potential(name: str, potential: Any) -> AnyPotential:
     """Something that scores: a potential, its name in the notation, or a function of the value."""
     known = isinstance(potential, Potential | PotentialSource)

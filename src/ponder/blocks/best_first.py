@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ponder.blocks.arguments import check_count
-from ponder.blocks.search import Particles, Search, check_least, ranked, running
+from ponder.blocks.arguments import check_count, check_least
+from ponder.blocks.search import Particles, Search, ranked, running
 from ponder.effects import Effects, Program, Tell
 from ponder.law import Law, heuristic
 from ponder.measure import Population

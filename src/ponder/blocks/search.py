@@ -16,7 +16,6 @@ import numpy as np
 from ponder.blocks.smc import heirs
 from ponder.dist import NEG_INF
 from ponder.effects import Each, Effects
-from ponder.errors import PonderError
 from ponder.law import Law, stated
 from ponder.measure import Population
 from ponder.particle import Particle
@@ -125,15 +124,6 @@ def close(particles: Iterable[Particle[Any]]) -> None:
     """Stop for good what still runs; what it has cost is spent."""
     for particle in running(particles):
         particle.close("dead")
-
-
-def check_least(name: str, argument: str, number: Any, least: int = 0) -> int:
-    """A whole number of at least ``least``."""
-    if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        raise PonderError(
-            f"{name} needs {argument}, a whole number of at least {least}, got {number!r}"
-        )
-    return number
 
 
 def _log(share: float) -> float:

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ponder.blocks.arguments import check_count
-from ponder.blocks.search import Search, check_least, close
+from ponder.blocks.arguments import check_count, check_least
+from ponder.blocks.search import Search, close
 from ponder.blocks.thin import without_replacement
 from ponder.effects import Effects, Program, Tell
 from ponder.law import Law, heuristic

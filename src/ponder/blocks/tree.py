@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ponder.blocks.arguments import check_count
-from ponder.blocks.search import Particles, Search, check_least, distinct, running
+from ponder.blocks.arguments import check_count, check_least
+from ponder.blocks.search import Particles, Search, distinct, running
 from ponder.blocks.vote import choose
 from ponder.effects import Effects, Program, Tell
 from ponder.errors import PonderError

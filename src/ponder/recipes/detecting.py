@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from ponder.binding import Binding
-from ponder.blocks.search import check_least
+from ponder.blocks.arguments import check_least
 from ponder.effects import Effects, Program, sample
 from ponder.errors import PonderError
 from ponder.lm.protocol import Completion, Draw

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from ponder.binding import Binding
-from ponder.blocks.search import check_least
+from ponder.blocks.arguments import check_least
 from ponder.blocks.stratify import WHICH
 from ponder.blocks.vote import choose
 from ponder.dist import Categorical
@@ -17,10 +17,9 @@ from ponder.errors import PonderError
 from ponder.lm.sampling_law import SamplingLaw
 from ponder.question import Question
 from ponder.recipes.layers.asking import asked
-from ponder.recipes.prompting import Reply, prompt_of, wanted, written
+from ponder.recipes.prompting import Reply, answer_in, prompt_of, wanted, written
 from ponder.recipes.replies import SETTINGS, cot_instruction, sampling_law
 from ponder.strategy import Source
-from ponder.verify.answers import parse_answer
 
 _LIST = (
     "Do not solve this yet. List {n} different approaches to solve it, numbered, one a line, "
@@ -104,10 +103,7 @@ def listed_in(text: str, n: int) -> tuple[str, ...]:
 def answers_in(text: str, question: Question) -> list[Any]:
     """The answers of the sections that begin with a line "Way 1:" and so on, where readable."""
     _, *sections = _WAY.split(text)
-    read = [
-        parse_answer(s, question.kind, options=question.options, labels=question.labels)
-        for s in sections
-    ]
+    read = [answer_in(s, question) for s in sections]
     return [answer for answer in read if answer is not None]
 
 

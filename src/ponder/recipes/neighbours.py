@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from ponder.binding import Binding
-from ponder.blocks.search import check_least
+from ponder.blocks.arguments import check_least
 from ponder.effects import Effects, Program
 from ponder.lm.protocol import Message
 from ponder.lm.sampling_law import SamplingLaw
 from ponder.question import Question
 from ponder.recipes import fields
-from ponder.recipes.prompting import Reply, ask_messages, system_messages, written
+from ponder.recipes.prompting import Reply, answer_in, ask_messages, system_messages, written
 from ponder.recipes.replies import SETTINGS, cot_instruction, sampling_law
 from ponder.strategy import Source
-from ponder.verify.answers import is_correct, parse_answer
+from ponder.verify.answers import is_correct
 
 _WORD = re.compile(r"[^\W_]+")
 
@@ -87,7 +87,7 @@ def _is_right(question: Question, example: Mapping[str, Any]) -> bool:
     if "reply" not in example:
         return True
     like = _asked(question, example)
-    said = parse_answer(example["reply"], like.kind, options=like.options, labels=like.labels)
+    said = answer_in(example["reply"], like)
     return is_correct(said, example["answer"], like.kind, options=like.options, labels=like.labels)
 
 

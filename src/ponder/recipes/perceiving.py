@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from ponder.binding import Binding
-from ponder.blocks.search import check_least
+from ponder.blocks.arguments import check_least
 from ponder.effects import Effects, Program
 from ponder.lm.sampling_law import SamplingLaw
 from ponder.question import Question

@@ -112,12 +112,17 @@ def reply_of(
     q = binding.question
     answer, code = None, None
     if finish == "stop":
-        answer = parse_answer(text, q.kind, options=q.options, labels=q.labels)
+        answer = answer_in(text, q)
         if q.kind == "code":
             code = program_text(text, entry_point(q))
     transcript = prompt + tokens[:spoken]
     log_prob = _log_prob(binding, prompt, draws)
     return Reply(text, answer, finish, transcript, log_prob, len(tokens), code)
+
+
+def answer_in(text: str, question: Question) -> Hashable | None:
+    """The canonical answer that a reply announces; None if there is none to be read."""
+    return parse_answer(text, question.kind, options=question.options, labels=question.labels)
 
 
 def _log_prob(binding: Binding, prompt: Tokens, draws: Sequence[Draw]) -> float:

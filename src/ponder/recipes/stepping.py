@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ponder.binding import Binding
@@ -12,10 +12,9 @@ from ponder.lm.protocol import Completion, Draw, LanguageModel, Tokens
 from ponder.lm.sampling_law import SamplingLaw
 from ponder.question import Question
 from ponder.recipes.coding import entry_point
-from ponder.recipes.prompting import Reply, ask_messages
+from ponder.recipes.prompting import Reply, answer_in, ask_messages
 from ponder.recipes.replies import cot_instruction
 from ponder.verify.announced import find_announcement
-from ponder.verify.answers import parse_answer
 from ponder.verify.structured import program_text
 
 SEPARATOR = "\n\n"
@@ -96,7 +95,7 @@ def _reply(question: Question, steps: Sequence[Draw], finish: str, transcript: T
     """What ``reply_of`` makes of one model's draws: that would ask it for the other's tokens."""
     text = "".join(step.text for step in steps)
     complete = finish == "stop"
-    answer = _answer(text, question) if complete else None
+    answer = answer_in(text, question) if complete else None
     code = complete and question.kind == "code"
     program = program_text(text, entry_point(question)) if code else None
     log_prob = math.fsum(p for step in steps for p in step.logp)
@@ -111,8 +110,4 @@ def is_last(step: Draw) -> bool:
 
 def announces(text: str, question: Question) -> bool:
     """Whether a step announces an answer that can be read."""
-    return find_announcement(text) is not None and _answer(text, question) is not None
-
-
-def _answer(text: str, question: Question) -> Hashable | None:
-    return parse_answer(text, question.kind, options=question.options, labels=question.labels)
+    return find_announcement(text) is not None and answer_in(text, question) is not None

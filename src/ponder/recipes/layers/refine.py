@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ponder.binding import Binding
-from ponder.blocks.search import check_least
+from ponder.blocks.arguments import check_least
 from ponder.blocks.then import Then
 from ponder.effects import Effects, Program
 from ponder.recipes.layers.asking import gone_on

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ponder.binding import Binding
-from ponder.blocks.search import check_least
+from ponder.blocks.arguments import check_least
 from ponder.effects import Effects
 from ponder.measure import Population
 from ponder.question import Question
