@@ -34,7 +34,8 @@ class Answer:
 
     ``text`` is the answer as a person writes it, None if no trace gave one. ``probability`` is
     the answer's share of the posterior and ``probability_of`` says what that is a probability
-    of. ``cut_short`` names the cap, or "interrupt", that ended the work early; ``correct`` says
+    of. ``ledger`` is what it has cost now, ``price`` what it costs by itself, with nothing in the
+    bank. ``cut_short`` names the cap, or "interrupt", that ended the work early; ``correct`` says
     whether the answer is right, where that is known.
     """
 
@@ -44,6 +45,7 @@ class Answer:
     posterior: Posterior
     law: Law
     ledger: Ledger
+    price: Ledger
     strategy: str
     model: str
     cut_short: str | None = None
@@ -190,6 +192,7 @@ class Session:
             posterior,
             posterior.law,
             outcome.ledger,
+            outcome.price,
             repr(self.strategy),
             self.model_name,
             cut_short,

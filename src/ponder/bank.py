@@ -37,6 +37,11 @@ CREATE TABLE sample (
 CREATE TABLE fact (model TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
     PRIMARY KEY (model, name)) WITHOUT ROWID;
 """
+_RECORDING = """
+CREATE TABLE IF NOT EXISTS recording (model TEXT NOT NULL, question TEXT NOT NULL,
+    recipe TEXT NOT NULL, draw INTEGER NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (model, question, recipe, draw)) WITHOUT ROWID
+"""
 
 
 class Bank:
@@ -106,9 +111,46 @@ class Bank:
         A sample that is there already stays as it is. Raises PonderError if the disk is full.
         """
         encoded = [(key, model, q, a, *_encoded(value)) for key, model, q, a, value in rows]
+        self._insert("INSERT OR IGNORE INTO sample VALUES (?,?,?,?,?,?)", encoded)
+
+    def record(self, model: str, rows: Sequence[tuple[str, str, int, Any]]) -> None:
+        """Keep what another program has sampled: (question, recipe, draw, value for JSON).
+
+        What is there already stays as it is. Raises PonderError if the disk is full.
+        """
+        encoded = [(model, q, r, n, json.dumps(v, ensure_ascii=False)) for q, r, n, v in rows]
+        self._insert("INSERT OR IGNORE INTO recording VALUES (?,?,?,?,?)", encoded, _RECORDING)
+
+    def recordings(self, model: str | None = None) -> list[tuple[str, str, int, Any]]:
+        """What :meth:`record` kept, in order; of one model, if it is named."""
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name='recording'").fetchone():
+            return []
+        query = (
+            "SELECT question, recipe, draw, value FROM recording WHERE ? IS NULL OR model = ? "
+            "ORDER BY question, recipe, draw"
+        )
+        rows = self._db.execute(query, (model, model)).fetchall()
+        return [(question, recipe, draw, json.loads(v)) for question, recipe, draw, v in rows]
+
+    def recorded_model(self) -> str | None:
+        """The model whose samples were recorded, or None. Raises PonderError if they are two."""
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name='recording'").fetchone():
+            return None
+        names = [name for (name,) in self._db.execute("SELECT DISTINCT model FROM recording")]
+        if len(names) > 1:
+            raise PonderError(
+                f"the bank {self.path} has recordings of {', '.join(sorted(names))}; "
+                "say which with --model"
+            )
+        return names[0] if names else None
+
+    def _insert(self, statement: str, rows: Sequence[Any], before: str | None = None) -> None:
+        """One transaction, all or nothing."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany("INSERT OR IGNORE INTO sample VALUES (?,?,?,?,?,?)", encoded)
+            if before is not None:
+                self._db.execute(before)
+            self._db.executemany(statement, rows)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             if self._db.in_transaction:

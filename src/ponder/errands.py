@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from ponder.errors import PonderError
 from ponder.machine import Task
 from ponder.outside import Outside
 
@@ -31,6 +32,14 @@ class Done:
     answer: dict[str, Any] | None
     error: BaseException | None
     seconds: float
+
+    def refusal(self, error: BaseException) -> PonderError:
+        """What the task is told of ``error``; it ends one question and no more."""
+        name = self.errand.dist.service.name
+        reason = " ".join(str(error).split()).removeprefix(f"{name} ")
+        if not isinstance(error, PonderError):
+            reason = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        return PonderError(f"{name} failed for {self.errand.where}: {reason}")
 
 
 class Errands:

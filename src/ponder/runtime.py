@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ponder.admission import Admission
@@ -24,6 +24,7 @@ from ponder.ledger import Budget, Ledger
 from ponder.lm.protocol import Completion, Draw, NextToken, OptionLogProbs
 from ponder.machine import PENDING, Machine, Task
 from ponder.outside import Outside
+from ponder.price import Price
 
 Watcher = Callable[["Runtime"], None]
 _MODEL_DISTS = (Completion, NextToken, OptionLogProbs)
@@ -39,16 +40,21 @@ class Job:
     root: Task | None
     ledger: Ledger
     started: float
+    price: Price = field(default_factory=Price)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a question: its program's value or the error that ended it."""
+    """What became of a question: its program's value or the error that ended it.
+
+    ``ledger`` is what it has cost now, ``price`` what it costs by itself.
+    """
 
     id: str
     value: Any
     error: BaseException | None
     ledger: Ledger
+    price: Ledger
 
 
 class Runtime:
@@ -168,7 +174,7 @@ class Runtime:
             job = self._jobs.pop(root)
             job.ledger.seconds = time.monotonic() - job.started
             self._closed.add(job.ledger)
-            yield Outcome(job.id, root.value, root.failed, job.ledger)
+            yield Outcome(job.id, root.value, root.failed, job.ledger, job.price.ledger)
 
     # What programs ask of their interpreter.
 
@@ -188,6 +194,7 @@ class Runtime:
             known = self.bank.get(bank_key, dist)
             if known is not None:
                 job.ledger.banked += len(known.tokens) if isinstance(known, Draw) else 1
+                job.price.charge(dist, known)
                 return known
         where = f"{task.path}/{address}"
         if isinstance(dist, Outside):
@@ -232,6 +239,7 @@ class Runtime:
         """A model without an engine (a finite one) answers at once."""
         value = dist.draw(Stream(key))
         job.ledger.calls += 1
+        job.price.charge(dist, value)
         if isinstance(value, Draw):
             job.ledger.generated += len(value.tokens)
         self._keep(place, dist, value)
@@ -267,7 +275,9 @@ class Runtime:
             del self._flying[task]
             if isinstance(value, Draw):
                 self.admission.forecast.finished(len(value.tokens))
-            self._keep((bank_key, self._job(task).id, where), request.dist, value)
+            job = self._job(task)
+            job.price.charge(request.dist, value)
+            self._keep((bank_key, job.id, where), request.dist, value)
         self._deposit()
         for request, value in ended:
             self._machine.resume(request.payload[0], value)
@@ -289,10 +299,9 @@ class Runtime:
             job = self._job(task)
             job.ledger.checks += 1
             job.ledger.check_seconds += done.seconds
+            job.price.charge(dist, done.answer)
             if done.error is not None:
-                self._machine.throw(
-                    task, _refused(dist.service.name, done.errand.where, done.error)
-                )
+                self._machine.throw(task, done.refusal(done.error))
                 continue
             if self.bank is not None and _is_kept(dist):
                 row = (dist.key, dist.service.fingerprint, job.id, done.errand.where, done.answer)
@@ -347,11 +356,3 @@ class Runtime:
 def _is_kept(dist: Any) -> bool:
     """Whether the bank keeps what is drawn: not the answers of a service without a fingerprint."""
     return not isinstance(dist, Outside) or dist.service.fingerprint != ""
-
-
-def _refused(service: str, where: str, error: BaseException) -> PonderError:
-    """The error of a service, with what it was asked for; it ends one question and no more."""
-    reason = " ".join(str(error).split()).removeprefix(f"{service} ")
-    if not isinstance(error, PonderError):
-        reason = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
-    return PonderError(f"{service} failed for {where}: {reason}")

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from ponder.cli import models_command
+from ponder.cli import bank_command, models_command
 from ponder.cli.ask_command import ask
 from ponder.cli.check_command import check
 from ponder.cli.methods_command import methods
@@ -31,6 +31,7 @@ app.command()(check)
 app.command()(methods)
 app.command()(papers)
 app.add_typer(models_command.app, name="models")
+app.add_typer(bank_command.app, name="bank")
 
 
 def _version(show: bool) -> None:

@@ -1,0 +1,3 @@
+"""What methods are worth on questions whose answers are known: run, compare, report."""
+
+UNKNOWN = "not recorded"
