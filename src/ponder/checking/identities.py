@@ -15,6 +15,7 @@ from ponder.blocks import equate, multinomial, residual, smc, stratified, system
 from ponder.blocks.bounds import evidence_bounds
 from ponder.blocks.staged import staged
 from ponder.blocks.thin import without_replacement
+from ponder.checking.bounded import prediction_sets, risk_control
 from ponder.checking.claims import Finding, Report, enumerated
 from ponder.checking.enumerated import worst
 from ponder.checking.toy_models import BINDINGS
@@ -159,4 +160,6 @@ IDENTITIES: dict[str, Callable[[], Report]] = {
     "staged": staged_is_program,
     "evidence bounds": bounds,
     "equate": classes_keep_their_law,
+    "risk control": risk_control,
+    "prediction sets": prediction_sets,
 }

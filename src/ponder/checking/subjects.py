@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import inspect
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import ponder.recipes  # noqa: F401 - registers the names
 from ponder.checking.toy_models import graded
 from ponder.effects import Program
 from ponder.errors import PonderError
+from ponder.loading import loaded
 from ponder.notation import NAMES, parse_part
 from ponder.strategy import Block, Pipeline, Source
 
@@ -68,30 +67,3 @@ def of_text(text: str) -> Any:
     }
     unknown = {name: graded(name) for name in arguments if name not in NAMES}
     return parse_part(text, unknown)
-
-
-def loaded(path: Path, name: str) -> Any:
-    """What ``name`` is in the Python file at ``path``. Raises PonderError if it cannot be had."""
-    if not path.is_file():
-        raise PonderError(f"no file {path}; give path/to/file.py:name")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise PonderError(f"cannot read {path} as Python")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)
-    sys.path.insert(0, str(path.parent))
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise PonderError(f"{path} fails: {type(error).__name__}: {error}") from None
-    finally:
-        sys.path.remove(str(path.parent))
-    if not hasattr(module, name):
-        own = [
-            n
-            for n, thing in vars(module).items()
-            if isinstance(thing, Pipeline | Source | Block | Program)
-            or getattr(thing, "__module__", None) == module.__name__
-        ]
-        raise PonderError(f"{path} has no {name!r}; it has {', '.join(own) or 'nothing to check'}")
-    return getattr(module, name)

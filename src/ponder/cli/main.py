@@ -12,6 +12,7 @@ import typer
 
 from ponder.cli import bank_command, models_command
 from ponder.cli.ask_command import ask
+from ponder.cli.bench_command import bench
 from ponder.cli.check_command import check
 from ponder.cli.methods_command import methods
 from ponder.cli.papers_command import papers
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command()(ask)
 app.command()(run)
 app.command()(check)
+app.command()(bench)
 app.command()(methods)
 app.command()(papers)
 app.add_typer(models_command.app, name="models")

@@ -16,6 +16,7 @@ from ponder.defaults import LEAST_CELLS
 
 if TYPE_CHECKING:
     from ponder.answering import Session
+    from ponder.bank import Bank
     from ponder.runtime import Runtime
     from ponder.strategy import Pipeline
 
@@ -70,13 +71,9 @@ def make_session(
 ) -> Session:
     """Open the bank, load the model (with progress), and make the session."""
     from ponder.answering import Session
-    from ponder.bank import Bank
-    from ponder.errors import PonderError
     from ponder.verify.services import Services
 
-    if no_bank and (bank or replay):
-        raise PonderError("--no-bank cannot be combined with --bank or --replay; leave one out")
-    opened = None if no_bank else Bank(bank or default_bank(), create=not replay)
+    opened = open_bank(bank, no_bank, replay)
     name, loaded = model or "", None
     if replay and opened is not None:
         name = model or opened.fact("", "default") or ""
@@ -95,6 +92,16 @@ def make_session(
         load=lambda other: load_with_progress(other, context),
         services=Services(unsafe=unsafe),
     )
+
+
+def open_bank(bank: Path | None, no_bank: bool, replay: bool) -> Bank | None:
+    """The bank that these options mean, None for none."""
+    from ponder.bank import Bank
+    from ponder.errors import PonderError
+
+    if no_bank and (bank or replay):
+        raise PonderError("--no-bank cannot be combined with --bank or --replay; leave one out")
+    return None if no_bank else Bank(bank or default_bank(), create=not replay)
 
 
 def default_bank() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from string import ascii_uppercase
 from typing import Any
 
@@ -122,7 +123,14 @@ def reply_of(
 
 def answer_in(text: str, question: Question) -> Hashable | None:
     """The canonical answer that a reply announces; None if there is none to be read."""
-    return parse_answer(text, question.kind, options=question.options, labels=question.labels)
+    return _parsed(text, question.kind, question.options, question.labels)
+
+
+@lru_cache(maxsize=4096)  # samples that are replayed are read again and again
+def _parsed(
+    text: str, kind: str, options: tuple[str, ...], labels: tuple[str, ...]
+) -> Hashable | None:
+    return parse_answer(text, kind, options=options, labels=labels)
 
 
 def _log_prob(binding: Binding, prompt: Tokens, draws: Sequence[Draw]) -> float:

@@ -1,0 +1,192 @@
+"""``ponder bench``: compare methods on questions whose answers are known."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ponder import defaults
+from ponder.cli.setup import (
+    BankOption,
+    ContextOption,
+    Interrupts,
+    ModelOption,
+    NoBankOption,
+    ReplayOption,
+    SeedOption,
+    TokensOption,
+    UnsafeOption,
+    open_bank,
+)
+
+if TYPE_CHECKING:
+    from ponder.bench.evaluate import Evaluation
+
+StrategiesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--strategy", "-s", help='A method, like "cot | draw(16) | vote"; again for more.'
+    ),
+]
+TasksArgument = Annotated[
+    list[str], typer.Argument(help="JSON-lines files with answers, or gym:NAME[:n[:seed]].")
+]
+ScorerOption = Annotated[
+    str | None,
+    typer.Option("--scorer", help="module:function or file.py:function of (answer, question)."),
+]
+OrdersOption = Annotated[
+    int, typer.Option("--orders", help="Random orders of the samples to average over.", min=1)
+]
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", help="Only the first so many of each task.", min=1)
+]
+
+
+def bench(
+    tasks: TasksArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="A folder for the report.")],
+    strategy: StrategiesOption = None,
+    model: ModelOption = None,
+    limit: LimitOption = None,
+    orders: OrdersOption = 20,
+    scorer: ScorerOption = None,
+    seed: SeedOption = 0,
+    max_tokens: TokensOption = None,
+    bank: BankOption = None,
+    no_bank: NoBankOption = False,
+    replay: ReplayOption = False,
+    context: ContextOption = defaults.CELLS,
+    unsafe_exec: UnsafeOption = False,
+) -> None:
+    """Compare methods at equal cost: a table, results.json, and report.html with pictures.
+
+    Every sample goes to the bank and is shared by all methods, so that a bench that was stopped
+    goes on where it was. Costs are what a method costs by itself, whoever paid for its samples.
+    """
+    from ponder.answering import as_strategy
+    from ponder.bench.bench import Benching, made
+    from ponder.bench.report import write_report
+    from ponder.bench.results import write_results
+    from ponder.bench.tasks import read_tasks
+    from ponder.cli.bench_view import Bar, print_table
+
+    strategies = [as_strategy(text) for text in strategy or [defaults.STRATEGY]]
+    found = read_tasks(tasks, limit, scorer)
+    for line in found.bad:
+        print(f"ponder: left out: {line}", file=sys.stderr)
+    _make(out)
+    interrupts = Interrupts()
+    with Bar() as bar:
+        evaluation, notes = prepare(
+            found,
+            model=model,
+            orders=orders,
+            seed=seed,
+            max_tokens=max_tokens,
+            bank=bank,
+            no_bank=no_bank,
+            replay=replay,
+            context=context,
+            unsafe=unsafe_exec,
+            bar=bar,
+            interrupts=interrupts,
+        )
+        for note in notes:
+            print(note)
+        how = made(evaluation.name, replay, seed, "ponder " + " ".join(map(_quoted, sys.argv[1:])))
+        benching = Benching(found, strategies, evaluation, how, notes, stage=bar.stage)
+        results = benching.run()
+    written = write_results(results, out)
+    page = out / "report.html"
+    write_report(results, page)
+    print_table(results)
+    print(f"{page} has the pictures, {written} every figure")
+
+
+def prepare(
+    tasks: Any,
+    *,
+    model: str | None,
+    orders: int,
+    seed: int,
+    max_tokens: int | None,
+    bank: Path | None,
+    no_bank: bool,
+    replay: bool,
+    context: int,
+    unsafe: bool,
+    bar: Any,
+    interrupts: Interrupts,
+) -> tuple[Evaluation, list[str]]:
+    """Open the bank, bind what was recorded or load the model; with what to say about that."""
+    from ponder.bank import Bank
+    from ponder.bench.credit import Grader
+    from ponder.bench.evaluate import Evaluation
+    from ponder.bench.recordings import described, recorded
+    from ponder.bench.rerun import Samples
+    from ponder.bench.sharing import AskedOnce
+    from ponder.cli.setup import load_with_progress
+    from ponder.ledger import Budget
+    from ponder.lm.remembered import RememberedLM
+    from ponder.verify.services import Services
+
+    opened = open_bank(bank, no_bank, replay)
+    if opened is None:  # samples are shared all the same, for as long as this runs
+        opened = Bank(":memory:")
+    samples, notes, loaded, base = Samples(), [], None, None
+    if replay:
+        name = model or opened.recorded_model() or opened.fact("", "default") or ""
+        recordings = recorded(opened, name)
+        asked = {question.id for question in tasks.questions}
+        bound = [r for r in recordings if r.question in asked]
+        samples.bind(bound, tasks.questions)
+        notes = [f"replaying {line}" for line in described(bound)]
+        if opened.fact(name, "fingerprint") is not None or not bound:
+            base = RememberedLM(opened, name, None)
+    else:
+        loaded = load_with_progress(model, context)
+        name = loaded.name
+    services = AskedOnce(Services(unsafe=unsafe))
+
+    def watch(runtime: Any) -> None:
+        interrupts.watch(runtime)
+        bar.watch(runtime)
+
+    evaluation = Evaluation(
+        tasks.questions,
+        opened,
+        services,
+        Grader(services, tasks.scorers),
+        model=loaded,
+        base=base,
+        name=name,
+        samples=samples,
+        orders=orders,
+        seed=seed,
+        load=lambda other: load_with_progress(other, context),
+        budget=Budget(max_tokens),
+        progress=bar.show,
+        watch=watch,
+    )
+    return evaluation, notes
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        from ponder.errors import PonderError
+
+        raise PonderError(
+            f"cannot make {folder} ({error.strerror}); choose another --out"
+        ) from None
+
+
+def _quoted(word: str) -> str:
+    import shlex
+
+    return shlex.quote(word)
