@@ -1,6 +1,6 @@
 """The pictures of ``docs/laws.md``, computed by ponder itself: ``python docs/pictures.py``.
 
-Needs matplotlib, which ponder does not depend on (``pip install matplotlib``). Every bar is an
+Every bar is an
 expectation that ponder's enumerator computed exactly over the randomness of the *method*, unless
 the title says "runs". Grey is what is claimed, blue the method, orange (hatched) a variant with one
 mistake, all of which stand in ``drawing/mistakes.py``. Takes half a minute.

@@ -29,7 +29,7 @@ def foretold(forecast: Forecast | None, shown: tuple[Lettered, ...]) -> Picture 
     if not told:
         return None
     caption = (
-        "From the first "
+        "From "
         + several(forecast["pilot"], "sample")
         + " of each question (left of the dotted line) a law is fitted; shaded are its bands for "
         "what more samples bring, with the value foretold. Solid lines are what was measured; "
@@ -103,8 +103,8 @@ def _forecast(sheet: Sheet, axes: Axes, method: Lettered, rows: list[Foretold], 
         text = f"{row['what']} foretold at {row['at']}: {percent(row['value'])}, band "
         sheet.hover(ends, [f"{text}{between(row['band'])}; seen {percent(row['seen'])}"])
         if row["seen"] is not None:
-            ring = axes.plot([row["at"]], [row["seen"]], marker="o", markersize=9, zorder=5)[0]
-            ring.set(markerfacecolor=PAPER, markeredgecolor=INK, markeredgewidth=1.3, alpha=0.9)
+            ring = axes.plot([row["at"]], [row["seen"]], marker="o", color=INK, zorder=5)[0]
+            ring.set(markersize=9, markerfacecolor=PAPER, markeredgewidth=1.3, alpha=0.9)
             axes.plot(
                 [row["at"]], [row["seen"]], marker="o", markersize=3.5, color=colour, zorder=6
             )

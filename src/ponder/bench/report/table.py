@@ -66,7 +66,7 @@ def baseline_rows(baselines: Iterable[Baseline]) -> list[Row]:
 
 _SAID = {
     RANDOM: "one sample, taken as it comes",
-    CEILING: "some candidate is right: the most that choosing among them can give",
+    CEILING: "some candidate of any method is right: the most that choosing can give",
 }
 
 

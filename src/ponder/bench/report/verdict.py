@@ -152,8 +152,8 @@ def _ceiling(baselines: Sequence[Baseline]) -> Iterator[Markup]:
     for baseline in baselines:
         if baseline["name"] == CEILING:
             yield Markup(
-                "Some candidate was right for {} of the questions: no way of choosing among "
-                "them gets more."
+                "Some candidate of some method was right for {} of the questions: no way of "
+                "choosing among them all gets more."
             ).format(percent(baseline["accuracy"]))
 
 
