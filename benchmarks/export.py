@@ -36,6 +36,8 @@ def samples(answer: Answer) -> Iterator[dict[str, Any]]:
                     "finish": draw.finish,
                     "token_logp": [round(p, 4) for p in draw.logp],
                     "logq": round(sum(draw.logq), 4),
+                    "prompt_tokens": len(draw.prompt),
+                    "law": repr(draw.law),
                 }
 
 

@@ -359,7 +359,7 @@ def test_half_a_character_does_not_end_a_run(tmp_path: Path, line: str) -> None:
     questions = tmp_path / "q.jsonl"
     questions.write_text(line + '\n{"id": "good", "question": "a bad cab", "kind": "number"}\n')
 
-    def session(pipeline: Pipeline) -> Session:
+    def session(pipeline: Pipeline, _: object) -> Session:
         return Session(BatchedLM(table=answers), pipeline, bank=Bank(tmp_path / "bank"))
 
     summary = answer_file(questions, tmp_path / "out", session=session, strategy="cot | draw(2)")

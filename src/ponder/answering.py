@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from ponder.bank import Bank
 from ponder.binding import Binding
@@ -28,15 +28,35 @@ RAW = "model posterior"
 SHARE = "share of the votes, no law"
 
 
+class Worthy(NamedTuple):
+    """What an answer is worth: a probability, what of, and why it is not given, if it is not."""
+
+    probability: float
+    of: str
+    abstained: str | None
+
+
+class Worth(Protocol):
+    """Says what answers are worth; ``fingerprint`` tells it from what would say otherwise."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def of(self, posterior: Posterior) -> Worthy:
+        """Of a posterior that has an answer."""
+        ...
+
+
 @dataclass(frozen=True)
 class Answer:
     """What is returned for a question.
 
-    ``text`` is the answer as a person writes it, None if no trace gave one. ``probability`` is
-    the answer's share of the posterior and ``probability_of`` says what that is a probability
-    of. ``ledger`` is what it has cost now, ``price`` what it costs by itself, with nothing in the
-    bank. ``cut_short`` names the cap, or "interrupt", that ended the work early; ``correct`` says
-    whether the answer is right, where that is known.
+    ``text`` is the answer as a person writes it, None if no trace gave one or if it ``abstained``,
+    which says why. ``probability`` is the answer's share of the posterior, or what a card makes of
+    it; ``probability_of`` says what it is a probability of. ``ledger`` is what it has cost now,
+    ``price`` what it costs by itself, with nothing in the bank. ``cut_short`` names the cap, or
+    "interrupt", that ended the work early; ``correct`` says whether the answer is right, where one
+    is given and that is known.
     """
 
     question: Question
@@ -51,6 +71,7 @@ class Answer:
     cut_short: str | None = None
     probability_of: str = RAW
     correct: bool | None = None
+    abstained: str | None = None
 
     def shares(self) -> list[dict[str, Any]]:
         """The posterior for JSON: answer, share, standard error, number of traces."""
@@ -70,6 +91,7 @@ class Answer:
             "answer": self.text,
             "probability": None if self.probability is None else round(self.probability, 6),
             "probability_of": self.probability_of,
+            "abstained": self.abstained,
             "posterior": self.shares(),
             "ess": round(self.posterior.ess, 3),
             "unparsed": self.posterior.unparsed - self.posterior.unfinished,
@@ -104,7 +126,8 @@ class Session:
     """One model, one strategy, one budget; questions in, answers out as they are ready.
 
     ``model`` may be None with ``replay``: then ``model_name`` says whose samples are replayed.
-    ``load`` loads the other models that a strategy may name.
+    ``load`` loads the other models that a strategy may name. ``worth`` says what answers are worth;
+    without it they carry their share of the posterior.
     """
 
     model: LanguageModel | None
@@ -118,6 +141,7 @@ class Session:
     watch: Callable[[Runtime], None] | None = None
     load: Callable[[str], LanguageModel] | None = None
     services: Mapping[str, Any] = field(default_factory=Services)
+    worth: Worth | None = None
 
     def __post_init__(self) -> None:
         if self.replay and self.bank is None:
@@ -184,11 +208,15 @@ class Session:
         cut = self.runtime.cut
         unfinished = any(t.status == "unfinished" for t in posterior.population.traces)
         cut_short = cut if unfinished or "cut short" in posterior.law.assumptions else None
-        text = None if posterior.answer is None else display(posterior.answer, question.kind)
+        raw = SHARE if posterior.law.kind == "heuristic" else RAW
+        probability, said, abstained = posterior.probability, raw, None
+        if self.worth is not None and posterior.answer is not None:
+            probability, said, abstained = self.worth.of(posterior)
+        given = posterior.answer is not None and abstained is None
         return Answer(
             question,
-            text,
-            posterior.probability,
+            display(posterior.answer, question.kind) if given else None,
+            probability,
             posterior,
             posterior.law,
             outcome.ledger,
@@ -196,8 +224,9 @@ class Session:
             repr(self.strategy),
             self.model_name,
             cut_short,
-            SHARE if posterior.law.kind == "heuristic" else RAW,
-            is_right(question, posterior, self.services),
+            said,
+            None if abstained is not None else is_right(question, posterior, self.services),
+            abstained,
         )
 
 

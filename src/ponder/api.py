@@ -1,15 +1,18 @@
-"""The Python interface: load a model, ask a question, run any program."""
+"""The Python interface: load a model, ask a question, run any program, tune a method."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ponder import defaults
-from ponder.answering import Answer, Others, Session, as_strategy
+from ponder.answering import Answer, Others, Session, Worth, as_strategy
 from ponder.bank import Bank
 from ponder.binding import Binding
 from ponder.effects import Program
+from ponder.errors import PonderError
 from ponder.ledger import Budget
 from ponder.lm.protocol import LanguageModel
 from ponder.question import Question, make_question
@@ -17,6 +20,9 @@ from ponder.running import Summary, answer_file
 from ponder.runtime import Runtime
 from ponder.strategy import Pipeline, Source
 from ponder.verify.services import Services
+
+if TYPE_CHECKING:
+    from ponder.bench.card import Card
 
 X = TypeVar("X")
 Strategy = str | Pipeline | Source
@@ -39,7 +45,7 @@ def load(name: str | None = None, **options: Any) -> LanguageModel:
 def ask(
     question: str | Question,
     *,
-    strategy: Strategy = defaults.STRATEGY,
+    strategy: Strategy | None = None,
     model: LanguageModel | str | None = None,
     kind: str | None = None,
     system: str | None = None,
@@ -47,16 +53,22 @@ def ask(
     budget: Budget | None = None,
     bank: Bank | str | Path | None = None,
     replay: bool = False,
+    card: Card | str | Path | None = None,
+    risk: float | None = None,
+    confidence: float = defaults.CONFIDENCE,
 ) -> Answer:
     """Answer one question.
 
     The caps of ``budget`` are hard: at most one engine step goes beyond. With a ``bank`` samples
-    are kept there and never paid twice; ``replay`` reads only the bank. Raises PonderError for
-    anything that the caller can mend.
+    are kept there and never paid twice; ``replay`` reads only the bank. A ``card`` of :func:`tune`
+    takes the place of a strategy and says what the answer is worth; with a ``risk`` there is an
+    answer only where at most that share of answers is wrong, with this ``confidence``. Raises
+    PonderError for anything that the caller can mend.
     """
     if isinstance(question, str):
         question = make_question(question, kind=kind, system=system)
-    session = _session(as_strategy(strategy), model, seed, budget, bank, replay)
+    how = method(strategy, card, risk, confidence)
+    session = _session(how, model, seed, budget, bank, replay, [question])
     ((_, answer),) = session.answers([question])
     if isinstance(answer, BaseException):
         raise answer
@@ -67,7 +79,7 @@ def run(
     path: str | Path,
     out: str | Path,
     *,
-    strategy: Strategy = defaults.STRATEGY,
+    strategy: Strategy | None = None,
     model: LanguageModel | str | None = None,
     system: str | None = None,
     seed: int = 0,
@@ -75,26 +87,84 @@ def run(
     bank: Bank | str | Path | None = None,
     replay: bool = False,
     limit: int | None = None,
+    card: Card | str | Path | None = None,
+    risk: float | None = None,
+    confidence: float = defaults.CONFIDENCE,
 ) -> Summary:
     """Answer the questions of a JSON-lines file into ``out``, many at once, resumably.
 
     Started again it keeps what ``out`` holds and goes on. ``budget`` is for the whole file; so
-    that unfinished questions lose nothing either, give a ``bank``.
+    that unfinished questions lose nothing either, give a ``bank``. ``card``, ``risk`` and
+    ``confidence`` are as in :func:`ask`.
     """
+    how = method(strategy, card, risk, confidence)
 
-    def session(pipeline: Pipeline) -> Session:
-        return _session(pipeline, model, seed, budget, bank, replay)
+    def session(_: Pipeline, questions: list[Question]) -> Session:
+        return _session(how, model, seed, budget, bank, replay, questions)
 
     return answer_file(
         path,
         out,
         session=session,
-        strategy=strategy,
+        strategy=how.pipeline,
         model=model_name(model),
         seed=seed,
+        card=how.fingerprint,
         system=system,
         limit=limit,
     )
+
+
+def tune(
+    tasks: str | Path | Sequence[str | Path],
+    strategies: Sequence[Strategy] = (),
+    *,
+    max_tokens: float | None = None,
+    model: LanguageModel | str | None = None,
+    bank: Bank | str | Path | None = None,
+    replay: bool = False,
+    limit: int | None = None,
+    orders: int = 20,
+    seed: int = 0,
+    scorer: Any = None,
+    search: Literal["exhaustive", "halving"] = "exhaustive",
+    again: Card | str | Path | None = None,
+) -> Card:
+    """Choose a strategy and its size on questions with known answers; calibrate what it says.
+
+    ``max_tokens`` is what it may cost a question in the mean. ``strategies`` may have braces, and
+    each is tried at all its nested sizes; without any, some common ones are. The others are as in
+    :func:`ask` and in ``ponder bench``. The card goes to :func:`ask` and :func:`run`;
+    ``card.write(path)`` keeps it. Raises PonderError for anything that the caller can mend.
+    """
+    from ponder.bench.bench import made
+    from ponder.bench.candidates import candidates
+    from ponder.bench.card import Card
+    from ponder.bench.replaying import evaluation
+    from ponder.bench.tasks import read_tasks
+    from ponder.bench.tune import Tuning
+
+    sources = [tasks] if isinstance(tasks, str | Path) else tasks
+    found = read_tasks([str(source) for source in sources], limit, scorer)
+    tried = candidates(strategies)
+    earlier = again if again is None or isinstance(again, Card) else Card.read(again)
+    if isinstance(bank, str | Path):
+        bank = Bank(bank, create=not replay)
+    if replay and bank is None:
+        raise PonderError("replay needs a bank; give the one that has the samples as bank=")
+    if not replay and (model is None or isinstance(model, str)):
+        model = load(model)
+    ready, _ = evaluation(
+        found,
+        bank or Bank(":memory:"),
+        model,
+        Services(),
+        orders=orders,
+        seed=seed,
+        load=load,
+    )
+    how = made(ready.name, replay, seed, "")
+    return Tuning(found, tried, ready, how, max_tokens, search, earlier).run()
 
 
 def model_name(model: LanguageModel | str | None) -> str | None:
@@ -106,32 +176,83 @@ def model_name(model: LanguageModel | str | None) -> str | None:
     return Path(model).name if model.endswith(".gguf") and not model.startswith("hf:") else model
 
 
+@dataclass(frozen=True)
+class Method:
+    """How to answer: a strategy, and what its answers are worth if a card says so."""
+
+    pipeline: Pipeline
+    card: Card | None = None
+    worth: Worth | None = None
+    note: str = ""
+    """A line to tell: why it will answer nothing."""
+
+    @property
+    def model(self) -> str | None:
+        """The name of the model that the card was tuned on, if a model has it."""
+        return None if self.card is None or self.card.recorded else self.card.model
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Tells the card and the risk from others; None without a card."""
+        return None if self.worth is None else self.worth.fingerprint
+
+
+def method(
+    strategy: Strategy | None,
+    card: Card | str | Path | None,
+    risk: float | None = None,
+    confidence: float = defaults.CONFIDENCE,
+) -> Method:
+    """The method that a strategy or a card means; the default one of neither.
+
+    Raises PonderError for both, and for a risk without a card.
+    """
+    if card is None:
+        if risk is not None:
+            raise PonderError(
+                "a risk is certified on labelled questions: make a card with ponder tune, and "
+                "give it as --card"
+            )
+        return Method(as_strategy(strategy or defaults.STRATEGY))
+    if strategy is not None:
+        raise PonderError("a card has its own strategy; give --card or --strategy, not both")
+    from ponder.bench.card import Card
+
+    read = card if isinstance(card, Card) else Card.read(card)
+    worth = read.worth(risk, confidence)
+    return Method(read.pipeline, read, worth, worth.note)
+
+
 def _session(
-    pipeline: Pipeline,
+    how: Method,
     model: LanguageModel | str | None,
     seed: int,
     budget: Budget | None,
     bank: Bank | str | Path | None,
     replay: bool,
+    questions: Sequence[Question],
 ) -> Session:
     if isinstance(bank, str | Path):
         bank = Bank(bank, create=not replay)
-    name = ""
+    options: dict[str, Any] = {
+        "seed": seed,
+        "budget": budget or Budget(),
+        "load": load,
+        "worth": how.worth,
+    }
+    model = model or how.model
     if replay and (model is None or isinstance(model, str)):
-        name = model or (bank.fact("", "default") if bank else None) or ""
-        model = None
-    elif model is None or isinstance(model, str):
-        model = load(model)
-    return Session(
-        model,
-        pipeline,
-        model_name=name,
-        seed=seed,
-        budget=budget or Budget(),
-        bank=bank,
-        replay=replay,
-        load=load,
-    )
+        if bank is None:
+            raise PonderError("replay needs a bank; give the one that has the samples as bank=")
+        from ponder.bench import replaying
+
+        session = replaying.replay(bank, model, questions).session(how.pipeline, **options)
+    else:
+        loaded = load(model) if model is None or isinstance(model, str) else model
+        session = Session(loaded, how.pipeline, bank=bank, replay=replay, **options)
+    if how.card is not None:
+        how.card.refuse_other(session.model_name)
+    return session
 
 
 def infer(

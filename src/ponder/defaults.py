@@ -8,3 +8,6 @@ CELLS = 8192
 
 LEAST_CELLS = 256
 """The smallest context that llama.cpp takes with as many sequences as we keep."""
+
+CONFIDENCE = 0.95
+"""With which a risk is certified."""

@@ -25,7 +25,8 @@ class Summary:
 
     ``failed`` holds (what, why) for lines and questions that could not be answered, ``unanswered``
     counts those that the cap kept from it, ``cut_short`` names the cap that ended the work;
-    ``correct`` of ``known`` were right, and ``silent`` of ``answered`` have no answer.
+    ``correct`` of ``known`` were right; ``silent`` of ``answered`` have no answer, and of the
+    ``abstained`` none was given.
     """
 
     total: int = 0
@@ -35,14 +36,17 @@ class Summary:
     correct: int = 0
     known: int = 0
     silent: int = 0
+    abstained: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
     ledger: Ledger = field(default_factory=Ledger)
     cut_short: str | None = None
 
 
-def result_line(answer: Answer, seed: int) -> dict[str, Any]:
+def result_line(answer: Answer, seed: int, card: str | None = None) -> dict[str, Any]:
     """The JSON object of one question in the results file."""
     line = {"id": answer.question.id, **answer.as_dict(), "seed": seed}
+    if card is not None:
+        line["card"] = card
     line["asked"] = fingerprint(answer.question)
     if answer.correct is not None:
         line["correct"] = answer.correct
@@ -59,15 +63,16 @@ def fingerprint(question: Question) -> str:
 class Results:
     """The results file: appended line by line, each durable before the next is begun.
 
-    Opening keeps the whole lines of an earlier run of the same strategy, model and seed, and
+    Opening keeps the whole lines of an earlier run of the same strategy, model, seed and card, and
     drops a torn last line and lines that were cut short. Raises PonderError if the file holds
     something else, cannot be written, or is being written by another process.
     """
 
-    def __init__(self, path: Path, strategy: str, seed: int) -> None:
+    def __init__(self, path: Path, strategy: str, seed: int, card: str | None = None) -> None:
         self.path = path
         self.done: dict[str, dict[str, Any]] = {}
-        self._law = (strategy, seed)
+        self.card = card
+        self._law = (strategy, seed, card)
         if path.exists() and not path.is_file():
             raise PonderError(f"{path} is not an ordinary file; choose another --out")
         self._file = self._locked()
@@ -115,8 +120,10 @@ class Results:
                 if raw.strip() and raw != content.split(b"\n")[-1]:
                     raise self._foreign("a line that is not a result")
                 continue
-            if (line.get("strategy"), line.get("seed")) != self._law:
-                raise self._foreign(f"results of {line.get('strategy')!r}, seed {line.get('seed')}")
+            law = line.get("strategy"), line.get("seed"), line.get("card")
+            if law != self._law:
+                card = "" if law[2] == self.card else f", card {law[2] or 'none'}"
+                raise self._foreign(f"results of {law[0]!r}, seed {law[1]}{card}")
             if line.get("cut_short") is None:
                 self.done[str(line["id"])] = line
                 keep.append(raw)
@@ -179,10 +186,11 @@ def answer_file(
     path: str | Path,
     out: str | Path,
     *,
-    session: Callable[[Pipeline], Session],
+    session: Callable[[Pipeline, list[Question]], Session],
     strategy: str | Pipeline | Source = defaults.STRATEGY,
     model: str | None = None,
     seed: int = 0,
+    card: str | None = None,
     system: str | None = None,
     limit: int | None = None,
     progress: Callable[[Summary, Answer | None], None] | None = None,
@@ -190,13 +198,14 @@ def answer_file(
     """Answer the questions of the JSON-lines file ``path`` into ``out``.
 
     ``model`` is the name of the model, if it is known before it is loaded. ``session`` makes the
-    session once it is known that there is something to do, so that bad input costs no model.
+    session for the questions that are left, once there are some, so that bad input costs no model;
+    ``card`` is the fingerprint of its worth, since another card makes other results.
     ``progress`` is called with the summary so far, at the beginning and after every answer.
     Started again it goes on where it was; samples in the bank are not drawn again.
     """
     pipeline = as_strategy(strategy)
     questions, summary = _read_all(Path(path), system, limit)
-    results = Results(Path(out), repr(pipeline), seed)
+    results = Results(Path(out), repr(pipeline), seed, card)
     try:
         results.keep(model, {q.id: fingerprint(q) for q in questions})
         todo = [q for q in questions if q.id not in results.done]
@@ -204,7 +213,8 @@ def answer_file(
         if progress:
             progress(summary, None)
         if todo:
-            for answer in _answered(session(pipeline), todo, results, seed, summary):
+            made = session(pipeline, todo)
+            for answer in _answered(made, todo, results, seed, summary):
                 if progress:
                     progress(summary, answer)
     finally:
@@ -233,12 +243,14 @@ def _count_done(questions: list[Question], results: Results, summary: Summary) -
         line = results.done.get(question.id)
         if line is not None:
             summary.resumed += 1
-            _count(line.get("correct"), line.get("answer"), summary)
+            _count(line, summary)
 
 
-def _count(correct: bool | None, text: str | None, summary: Summary) -> None:
+def _count(line: Mapping[str, Any], summary: Summary) -> None:
+    correct, abstained = line.get("correct"), line.get("abstained") is not None
     summary.answered += 1
-    summary.silent += text is None
+    summary.abstained += abstained
+    summary.silent += line.get("answer") is None and not abstained
     if correct is not None:
         summary.known += 1
         summary.correct += correct
@@ -259,8 +271,9 @@ def _answered(
         if answer.cut_short and answer.text is None:
             continue  # nothing finished: the next start asks it
         left -= 1
-        results.append(result_line(answer, seed))
-        _count(answer.correct, answer.text, summary)
+        line = result_line(answer, seed, results.card)
+        results.append(line)
+        _count(line, summary)
         summary.ledger = session.runtime.spent
         yield answer
     summary.ledger = session.runtime.spent

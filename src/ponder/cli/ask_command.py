@@ -12,11 +12,14 @@ from ponder import defaults
 from ponder.cli.setup import (
     BankOption,
     CallsOption,
+    CardOption,
+    ConfidenceOption,
     ContextOption,
     Interrupts,
     ModelOption,
     NoBankOption,
     ReplayOption,
+    RiskOption,
     SecondsOption,
     SeedOption,
     StrategyOption,
@@ -32,7 +35,10 @@ if TYPE_CHECKING:
 
 def ask(
     question: Annotated[str, typer.Argument(help="The question; - reads standard input.")],
-    strategy: StrategyOption = defaults.STRATEGY,
+    strategy: StrategyOption = None,
+    card: CardOption = None,
+    risk: RiskOption = None,
+    confidence: ConfidenceOption = defaults.CONFIDENCE,
     model: ModelOption = None,
     kind: Annotated[
         str | None,
@@ -55,7 +61,7 @@ def ask(
 ) -> None:
     """Answer one question, with a probability and a cost."""
     interrupts = Interrupts()
-    from ponder.answering import as_strategy
+    from ponder.api import method
     from ponder.cli.view import AskView
     from ponder.errors import PonderError
     from ponder.ledger import Budget
@@ -65,11 +71,12 @@ def ask(
         raise PonderError("the standard input is closed; give the question as an argument")
     text = sys.stdin.read() if question == "-" else question
     asked = make_question(text, kind=kind, system=system)
-    pipeline = as_strategy(strategy)
+    how = method(strategy, card, risk, confidence)
     budget = Budget(max_tokens, max_seconds, max_calls)
     view = AskView(asked, budget, shown=not as_json and sys.stdout.isatty())
     session = make_session(
-        pipeline,
+        how,
+        [asked],
         model=model,
         seed=seed,
         budget=budget,
@@ -78,6 +85,7 @@ def ask(
         replay=replay,
         context=context,
         unsafe=unsafe_exec,
+        quiet=as_json,
         told=view.told,
         watch=view.watch,
     )
@@ -107,7 +115,7 @@ def _exit(answer: Answer) -> None:
         sys.exit(130)
     if answer.text is not None:
         return
-    if answer.cut_short:
+    if answer.cut_short and answer.abstained is None:
         print(
             f"ponder: no trace gave an answer within --{answer.cut_short.replace('_', '-')}; "
             f"{answer.ledger.tokens} tokens and {answer.ledger.seconds:.1f} s were spent; "

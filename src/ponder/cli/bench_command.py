@@ -124,47 +124,24 @@ def prepare(
 ) -> tuple[Evaluation, list[str]]:
     """Open the bank, bind what was recorded or load the model; with what to say about that."""
     from ponder.bank import Bank
-    from ponder.bench.credit import Grader
-    from ponder.bench.evaluate import Evaluation
-    from ponder.bench.recordings import described, recorded
-    from ponder.bench.rerun import Samples
-    from ponder.bench.sharing import AskedOnce
+    from ponder.bench.replaying import evaluation
     from ponder.cli.setup import load_with_progress
     from ponder.ledger import Budget
-    from ponder.lm.remembered import RememberedLM
     from ponder.verify.services import Services
 
     opened = open_bank(bank, no_bank, replay)
     if opened is None:  # samples are shared all the same, for as long as this runs
         opened = Bank(":memory:")
-    samples, notes, loaded, base = Samples(), [], None, None
-    if replay:
-        name = model or opened.recorded_model() or opened.fact("", "default") or ""
-        recordings = recorded(opened, name)
-        asked = {question.id for question in tasks.questions}
-        bound = [r for r in recordings if r.question in asked]
-        samples.bind(bound, tasks.questions)
-        notes = [f"replaying {line}" for line in described(bound)]
-        if opened.fact(name, "fingerprint") is not None or not bound:
-            base = RememberedLM(opened, name, None)
-    else:
-        loaded = load_with_progress(model, context)
-        name = loaded.name
-    services = AskedOnce(Services(unsafe=unsafe))
 
     def watch(runtime: Any) -> None:
         interrupts.watch(runtime)
         bar.watch(runtime)
 
-    evaluation = Evaluation(
-        tasks.questions,
+    return evaluation(
+        tasks,
         opened,
-        services,
-        Grader(services, tasks.scorers),
-        model=loaded,
-        base=base,
-        name=name,
-        samples=samples,
+        model if replay else load_with_progress(model, context),
+        Services(unsafe=unsafe),
         orders=orders,
         seed=seed,
         load=lambda other: load_with_progress(other, context),
@@ -172,7 +149,6 @@ def prepare(
         progress=bar.show,
         watch=watch,
     )
-    return evaluation, notes
 
 
 def _make(folder: Path) -> None:

@@ -17,6 +17,7 @@ from ponder.cli.check_command import check
 from ponder.cli.methods_command import methods
 from ponder.cli.papers_command import papers
 from ponder.cli.run_command import run
+from ponder.cli.tune_command import tune
 from ponder.errors import PonderError
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app.command()(ask)
 app.command()(run)
 app.command()(check)
 app.command()(bench)
+app.command()(tune)
 app.command()(methods)
 app.command()(papers)
 app.add_typer(models_command.app, name="models")

@@ -22,7 +22,10 @@ def print_answer(answer: Answer, *, show_traces: bool = False) -> None:
     posterior = answer.posterior
     if show_traces:
         _print_traces(console, answer)
-    if answer.text is None:
+    if answer.abstained is not None:
+        console.print(f"[bold yellow]abstains[/]: {escape(answer.abstained)}", soft_wrap=True)
+        console.print(f"probability {answer.probability:.2f} ({answer.probability_of})")
+    elif answer.text is None:
         console.print(f"[bold]no answer[/]: {_why_none(answer)}", soft_wrap=True)
     else:
         program = program_of(posterior) if answer.question.kind == "code" else None

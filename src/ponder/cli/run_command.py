@@ -13,11 +13,14 @@ from ponder import defaults
 from ponder.cli.setup import (
     BankOption,
     CallsOption,
+    CardOption,
+    ConfidenceOption,
     ContextOption,
     Interrupts,
     ModelOption,
     NoBankOption,
     ReplayOption,
+    RiskOption,
     SecondsOption,
     SeedOption,
     StrategyOption,
@@ -35,7 +38,10 @@ if TYPE_CHECKING:
 def run(
     file: Annotated[Path, typer.Argument(help="Questions, one JSON object a line.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where result lines are appended.")],
-    strategy: StrategyOption = defaults.STRATEGY,
+    strategy: StrategyOption = None,
+    card: CardOption = None,
+    risk: RiskOption = None,
+    confidence: ConfidenceOption = defaults.CONFIDENCE,
     model: ModelOption = None,
     system: SystemOption = None,
     seed: SeedOption = 0,
@@ -53,15 +59,17 @@ def run(
 ) -> None:
     """Answer a file of questions, resumably; caps are for the whole file."""
     interrupts = Interrupts()
-    from ponder.api import model_name
+    from ponder.api import method, model_name
     from ponder.ledger import Budget
     from ponder.running import answer_file
 
     budget = Budget(max_tokens, max_seconds, max_calls)
+    how = method(strategy, card, risk, confidence)
 
-    def session(pipeline: Any) -> Any:
+    def session(_: Any, questions: Any) -> Any:
         made = make_session(
-            pipeline,
+            how,
+            questions,
             model=model,
             seed=seed,
             budget=budget,
@@ -80,9 +88,10 @@ def run(
             file,
             out,
             session=session,
-            strategy=strategy,
+            strategy=how.pipeline,
             model=model_name(model),
             seed=seed,
+            card=how.fingerprint,
             system=system,
             limit=limit,
             progress=bar.show,
@@ -162,6 +171,8 @@ def _print_summary(summary: Summary, out: Path) -> None:
     ledger = summary.ledger
     resumed = f" ({summary.resumed} of them before)" if summary.resumed else ""
     print(f"{summary.answered} of {summary.total} questions answered{resumed}, in {out}")
+    if summary.abstained:
+        print(f"{summary.abstained} of these abstained: too uncertain for the risk asked for")
     if summary.silent:
         print(f"{summary.silent} of these without an answer: no trace gave one that counts")
     if summary.known:

@@ -5,23 +5,40 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ponder.defaults import LEAST_CELLS
+from ponder import defaults
 
 if TYPE_CHECKING:
     from ponder.answering import Session
+    from ponder.api import Method
     from ponder.bank import Bank
+    from ponder.question import Question
     from ponder.runtime import Runtime
-    from ponder.strategy import Pipeline
 
 StrategyOption = Annotated[
-    str, typer.Option("--strategy", "-s", help='How, e.g. "cot | draw(16) | weigh(judge) | vote".')
+    str | None,
+    typer.Option(
+        "--strategy",
+        "-s",
+        help=f'How, like "cot | draw(16) | weigh(judge) | vote"; else "{defaults.STRATEGY}".',
+    ),
+]
+CardOption = Annotated[
+    Path | None,
+    typer.Option("--card", help="What ponder tune found: its strategy, calibrated answers."),
+]
+RiskOption = Annotated[
+    float | None,
+    typer.Option("--risk", help="Answer only where at most this share is wrong; needs --card."),
+]
+ConfidenceOption = Annotated[
+    float, typer.Option("--confidence", help="The confidence with which --risk holds.")
 ]
 ModelOption = Annotated[
     str | None, typer.Option("--model", "-m", help="A model's name, a .gguf path, or hf:...")
@@ -50,13 +67,14 @@ UnsafeOption = Annotated[
 ContextOption = Annotated[
     int,
     typer.Option(
-        "--context", help="Tokens that all live traces together may hold.", min=LEAST_CELLS
+        "--context", help="Tokens that all live traces together may hold.", min=defaults.LEAST_CELLS
     ),
 ]
 
 
 def make_session(
-    pipeline: Pipeline,
+    how: Method,
+    questions: Sequence[Question],
     *,
     model: str | None,
     seed: int,
@@ -66,32 +84,42 @@ def make_session(
     replay: bool,
     context: int,
     unsafe: bool = False,
+    quiet: bool = False,
     told: Callable[[str, object], None] | None = None,
     watch: Callable[[Runtime], None] | None = None,
 ) -> Session:
-    """Open the bank, load the model (with progress), and make the session."""
+    """Open the bank, load the model (with progress), and make the session.
+
+    Says what is replayed, and if nothing will be answered; to the error output if ``quiet``.
+    """
     from ponder.answering import Session
     from ponder.verify.services import Services
 
     opened = open_bank(bank, no_bank, replay)
-    name, loaded = model or "", None
+    model = model or how.model
+    options: dict[str, Any] = {
+        "seed": seed,
+        "budget": budget,
+        "told": told,
+        "watch": watch,
+        "services": Services(unsafe=unsafe),
+        "worth": how.worth,
+    }
     if replay and opened is not None:
-        name = model or opened.fact("", "default") or ""
+        from ponder.bench import replaying
+
+        bound = replaying.replay(opened, model, questions)
+        for note in bound.notes:
+            print(note, file=sys.stderr if quiet else sys.stdout)
+        session = bound.session(how.pipeline, **options)
     else:
-        loaded = load_with_progress(model, context)
-    return Session(
-        loaded,
-        pipeline,
-        model_name=name if replay else "",
-        seed=seed,
-        budget=budget,
-        bank=opened,
-        replay=replay,
-        told=told,
-        watch=watch,
-        load=lambda other: load_with_progress(other, context),
-        services=Services(unsafe=unsafe),
-    )
+        options["load"] = lambda other: load_with_progress(other, context)
+        session = Session(load_with_progress(model, context), how.pipeline, bank=opened, **options)
+    if how.card is not None:
+        how.card.refuse_other(session.model_name)
+    if how.note:
+        print(f"ponder: {how.note}", file=sys.stderr)
+    return session
 
 
 def open_bank(bank: Path | None, no_bank: bool, replay: bool) -> Bank | None:

@@ -1,5 +1,7 @@
 """What an answer is worth, as arithmetic on answers alone: no model, no input or output."""
 
+from ponder.guarantee.calibration import Calibrator
+from ponder.guarantee.conformal import AnswerSet, PredictionSets
 from ponder.guarantee.coverage import (
     Band,
     CoverageLaw,
@@ -9,38 +11,60 @@ from ponder.guarantee.coverage import (
     subset_curve,
     vote_accuracy,
 )
+from ponder.guarantee.forecast import Forecast, forecast
+from ponder.guarantee.holdout import Look, Thresholdout
 from ponder.guarantee.mode import ModeEvidence, certified, log_e_values
 from ponder.guarantee.operating import Operating, operating
-from ponder.guarantee.stopping import (
-    StopRule,
-    agreement,
-    dirichlet,
-    entropy,
-    majority,
-    settled,
+from ponder.guarantee.reliability import auroc, brier, ece, reliability_bins, risk_coverage
+from ponder.guarantee.risk import (
+    Selector,
+    conformal_risk,
+    labels_needed,
+    learn_then_test,
+    more_labels,
 )
+from ponder.guarantee.signals import signals
+from ponder.guarantee.stopping import StopRule, agreement, dirichlet, entropy, majority, settled
 from ponder.guarantee.verifier import ImperfectVerifier, empirical_curve, estimate
 
 __all__ = [
+    "AnswerSet",
     "Band",
+    "Calibrator",
     "CoverageLaw",
+    "Forecast",
     "ImperfectVerifier",
+    "Look",
     "ModeEvidence",
     "Operating",
+    "PredictionSets",
+    "Selector",
     "StopRule",
+    "Thresholdout",
     "agreement",
+    "auroc",
+    "brier",
     "certified",
+    "conformal_risk",
     "coverage_curve",
     "dirichlet",
+    "ece",
     "empirical_curve",
     "entropy",
     "estimate",
     "fit_coverage",
+    "forecast",
+    "labels_needed",
+    "learn_then_test",
     "log_e_values",
     "majority",
+    "more_labels",
     "operating",
     "pass_at_k",
+    "reliability_bins",
+    "risk_coverage",
     "settled",
+    "signals",
     "subset_curve",
     "vote_accuracy",
 ]
