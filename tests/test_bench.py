@@ -12,14 +12,14 @@ import pytest
 
 from ponder.answering import as_strategy
 from ponder.bank import Bank
-from ponder.bench.bench import Benching, made
-from ponder.bench.credit import Grader
-from ponder.bench.evaluate import Evaluation
-from ponder.bench.recordings import import_recordings, recorded
-from ponder.bench.rerun import Samples
-from ponder.bench.results import write_results
-from ponder.bench.tasks import Tasks, read_tasks
 from ponder.errors import PonderError
+from ponder.evidence.bench import Benching, made
+from ponder.evidence.credit import Grader
+from ponder.evidence.evaluate import Evaluation
+from ponder.evidence.recordings import import_recordings, recorded
+from ponder.evidence.rerun import Samples
+from ponder.evidence.results import write_results
+from ponder.evidence.tasks import Tasks, read_tasks
 from ponder.ledger import Budget
 from ponder.question import Question
 from scripted import Scripted

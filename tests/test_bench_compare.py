@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom, binomtest
 
-from ponder.bench import compare
-from ponder.bench.compare import (
+from ponder.errors import PonderError
+from ponder.evidence import compare
+from ponder.evidence.compare import (
     accuracy_interval,
     adjusted,
     at_tokens,
@@ -24,7 +25,6 @@ from ponder.bench.compare import (
     random_sample,
     simultaneous,
 )
-from ponder.errors import PonderError
 from ponder.question import Question
 
 Floats = NDArray[np.float64]

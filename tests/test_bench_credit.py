@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 import ponder.recipes  # noqa: F401 - registers the names
 from exact import population_of
-from ponder.bench.credit import Grader, decides_by_share, spelled
 from ponder.binding import Binding
 from ponder.blocks import best, product, vote
 from ponder.errors import PonderError
+from ponder.evidence.credit import Grader, decides_by_share, spelled
 from ponder.guarantee.certify import certify
 from ponder.interpret import enumerate_runs, evaluate
 from ponder.measure import Posterior

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ponder.bench import gym
-from ponder.bench.scorers import checked, load_scorer
-from ponder.bench.tasks import read_tasks
 from ponder.errors import PonderError
+from ponder.evidence import gym
+from ponder.evidence.scorers import checked, load_scorer
+from ponder.evidence.tasks import read_tasks
 from ponder.question import Question
 
 installed = pytest.mark.skipif(find_spec("reasoning_gym") is None, reason="needs the extra gym")

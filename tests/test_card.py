@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 
 from conftest import Cli
-from ponder.api import ask, method, run, tune
+from ponder import tune
+from ponder.api import ask, method, run
 from ponder.bank import Bank
-from ponder.bench.abstaining import missing, selector_of
-from ponder.bench.card import VERSION, Card
-from ponder.bench.recordings import import_recordings
 from ponder.cli.ask_command import _exit
 from ponder.cli.report import print_answer
 from ponder.errors import PonderError
+from ponder.evidence.abstaining import missing, selector_of
+from ponder.evidence.card import VERSION, Card
+from ponder.evidence.recordings import import_recordings
 from ponder.guarantee.calibration import Calibrator
 from ponder.guarantee.holdout import Thresholdout
 from ponder.guarantee.risk import labels_needed

@@ -12,15 +12,15 @@ import pytest
 
 from ponder.answering import Answer, Session, as_strategy
 from ponder.bank import Bank
-from ponder.bench.recordings import (
+from ponder.errors import PonderError
+from ponder.evidence.recordings import (
     described,
     import_recordings,
     read_recordings,
     recipe_of,
     recorded,
 )
-from ponder.bench.rerun import Exhausted, Rerun, Samples
-from ponder.errors import PonderError
+from ponder.evidence.rerun import Exhausted, Rerun, Samples
 from ponder.measure import answer_of
 from ponder.question import Question
 

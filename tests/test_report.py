@@ -21,19 +21,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ponder.bench.report import write_report
-from ponder.bench.report.answers import shares
-from ponder.bench.report.heat import by_difficulty
-from ponder.bench.report.labels import spread
-from ponder.bench.report.lettering import lettered
-from ponder.bench.report.palette import GREEN, GREY, HUES, INK
-from ponder.bench.report.schema import Descendant, checked
-from ponder.bench.report.selective import risk_curve
-from ponder.bench.report.table import compared
-from ponder.bench.report.tree import _columns, fates
-from ponder.bench.report.verdict import verdict
-from ponder.bench.report.wording import number, percent, points, shortened
 from ponder.errors import PonderError
+from ponder.evidence.report import write_report
+from ponder.evidence.report.answers import shares
+from ponder.evidence.report.heat import by_difficulty
+from ponder.evidence.report.labels import spread
+from ponder.evidence.report.lettering import lettered
+from ponder.evidence.report.palette import GREEN, GREY, HUES, INK
+from ponder.evidence.report.schema import Descendant, checked
+from ponder.evidence.report.selective import risk_curve
+from ponder.evidence.report.table import compared
+from ponder.evidence.report.tree import _columns, fates
+from ponder.evidence.report.verdict import verdict
+from ponder.evidence.report.wording import number, percent, points, shortened
 
 EXAMPLE = Path(__file__).parent / "data" / "results.json"
 HOSTILE = "<script>alert('x')</script> \"&amp; $x_1$ ]]> \x00\x1b\ud800 {{ 7 * 7 }}"
@@ -154,7 +154,8 @@ def test_the_same_results_give_the_same_bytes(page: str, tmp_path: Path) -> None
     """In another process, with other hashes, and whatever matplotlib is told elsewhere."""
     (tmp_path / "matplotlibrc").write_text("lines.linewidth: 9\nfont.size: 30\nsvg.hashsalt: z\n")
     code = (
-        "import json, sys; from pathlib import Path; from ponder.bench.report import write_report\n"
+        "import json, sys; from pathlib import Path\n"
+        "from ponder.evidence.report import write_report\n"
         "write_report(json.load(open(sys.argv[1])), Path(sys.argv[2]))"
     )
     out = tmp_path / "again.html"
@@ -167,7 +168,7 @@ def test_the_same_results_give_the_same_bytes(page: str, tmp_path: Path) -> None
 def test_reading_the_module_draws_nothing() -> None:
     """``ponder --help`` must not wait for matplotlib."""
     code = (
-        "import sys, ponder.bench.report\n"
+        "import sys, ponder.evidence.report\n"
         "print([m for m in ('matplotlib', 'jinja2', 'scipy') if m in sys.modules])"
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

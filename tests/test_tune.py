@@ -14,19 +14,19 @@ import pytest
 
 from ponder.answering import Session, as_strategy
 from ponder.bank import Bank
-from ponder.bench.candidates import DEFAULT, MOST, Candidate, candidates, expanded, keeps_all
-from ponder.bench.card import Card
-from ponder.bench.classes import CLASS, allotting, classes
-from ponder.bench.credit import Grader
-from ponder.bench.evaluate import Evaluation, Measured, Run
-from ponder.bench.recordings import import_recordings
-from ponder.bench.replaying import evaluation
-from ponder.bench.search import Tried, chosen, halving
-from ponder.bench.tasks import Tasks
-from ponder.bench.tune import LOOKS, Tuning, held_out
-from ponder.bench.verifiers import clustered, rates, verifier_of
 from ponder.blocks import draw, vote, weigh
 from ponder.errors import PonderError
+from ponder.evidence.candidates import DEFAULT, MOST, Candidate, candidates, expanded, keeps_all
+from ponder.evidence.card import Card
+from ponder.evidence.classes import CLASS, allotting, classes
+from ponder.evidence.credit import Grader
+from ponder.evidence.evaluate import Evaluation, Measured, Run
+from ponder.evidence.recordings import import_recordings
+from ponder.evidence.replaying import evaluation
+from ponder.evidence.search import Tried, chosen, halving
+from ponder.evidence.tasks import Tasks
+from ponder.evidence.tune import LOOKS, Tuning, held_out
+from ponder.evidence.verifiers import clustered, rates, verifier_of
 from ponder.guarantee.allotment import allotted, class_of
 from ponder.question import Question
 from ponder.strategy import Pipeline

@@ -34,6 +34,8 @@ _HOME = {
     "ponder.effects": "Done Effects each factor iterate nested observe Program program sample "
     "twist",
     "ponder.errors": "PonderError",
+    "ponder.evidence.card": "Card",
+    "ponder.evidence.interface": "bench tune",
     "ponder.interpret": "enumerate_measure evaluate simulate",
     "ponder.law": "Law",
     "ponder.ledger": "Budget Ledger",

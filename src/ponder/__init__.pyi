@@ -76,6 +76,9 @@ from ponder.effects import program as program
 from ponder.effects import sample as sample
 from ponder.effects import twist as twist
 from ponder.errors import PonderError as PonderError
+from ponder.evidence.card import Card as Card
+from ponder.evidence.interface import bench as bench
+from ponder.evidence.interface import tune as tune
 from ponder.guarantee.certify import certify as certify
 from ponder.guarantee.stopping import agreement as agreement
 from ponder.guarantee.stopping import dirichlet as dirichlet

@@ -1,11 +1,11 @@
-"""The Python interface: load a model, ask a question, run any program, tune a method."""
+"""The Python interface: load a model, ask a question, run any program."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ponder import defaults
 from ponder.answering import Answer, Others, Session, Worth, as_strategy
@@ -22,7 +22,7 @@ from ponder.strategy import Pipeline, Source
 from ponder.verify.services import Services
 
 if TYPE_CHECKING:
-    from ponder.bench.card import Card
+    from ponder.evidence.card import Card
 
 X = TypeVar("X")
 Strategy = str | Pipeline | Source
@@ -115,58 +115,6 @@ def run(
     )
 
 
-def tune(
-    tasks: str | Path | Sequence[str | Path],
-    strategies: Sequence[Strategy] = (),
-    *,
-    max_tokens: float | None = None,
-    model: LanguageModel | str | None = None,
-    bank: Bank | str | Path | None = None,
-    replay: bool = False,
-    limit: int | None = None,
-    orders: int = 20,
-    seed: int = 0,
-    scorer: Any = None,
-    search: Literal["exhaustive", "halving"] = "exhaustive",
-    again: Card | str | Path | None = None,
-) -> Card:
-    """Choose a strategy and its size on questions with known answers; calibrate what it says.
-
-    ``max_tokens`` is what it may cost a question in the mean. ``strategies`` may have braces, and
-    each is tried at all its nested sizes; without any, some common ones are. The others are as in
-    :func:`ask` and in ``ponder bench``. The card goes to :func:`ask` and :func:`run`;
-    ``card.write(path)`` keeps it. Raises PonderError for anything that the caller can mend.
-    """
-    from ponder.bench.bench import made
-    from ponder.bench.candidates import candidates
-    from ponder.bench.card import Card
-    from ponder.bench.replaying import evaluation
-    from ponder.bench.tasks import read_tasks
-    from ponder.bench.tune import Tuning
-
-    sources = [tasks] if isinstance(tasks, str | Path) else tasks
-    found = read_tasks([str(source) for source in sources], limit, scorer)
-    tried = candidates(strategies)
-    earlier = again if again is None or isinstance(again, Card) else Card.read(again)
-    if isinstance(bank, str | Path):
-        bank = Bank(bank, create=not replay)
-    if replay and bank is None:
-        raise PonderError("replay needs a bank; give the one that has the samples as bank=")
-    if not replay and (model is None or isinstance(model, str)):
-        model = load(model)
-    ready, _ = evaluation(
-        found,
-        bank or Bank(":memory:"),
-        model,
-        Services(),
-        orders=orders,
-        seed=seed,
-        load=load,
-    )
-    how = made(ready.name, replay, seed, "")
-    return Tuning(found, tried, ready, how, max_tokens, search, earlier).run()
-
-
 def model_name(model: LanguageModel | str | None) -> str | None:
     """The name under which a model's results are kept, if it is known without loading it."""
     if model is None:
@@ -216,7 +164,7 @@ def method(
         return Method(as_strategy(strategy or defaults.STRATEGY))
     if strategy is not None:
         raise PonderError("a card has its own strategy; give --card or --strategy, not both")
-    from ponder.bench.card import Card
+    from ponder.evidence.card import Card
 
     read = card if isinstance(card, Card) else Card.read(card)
     worth = read.worth(risk, confidence)
@@ -244,7 +192,7 @@ def _session(
     if replay and (model is None or isinstance(model, str)):
         if bank is None:
             raise PonderError("replay needs a bank; give the one that has the samples as bank=")
-        from ponder.bench import replaying
+        from ponder.evidence import replaying
 
         session = replaying.replay(bank, model, questions).session(how.pipeline, **options)
     else:

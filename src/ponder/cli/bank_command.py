@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ponder.bench import UNKNOWN
 from ponder.cli.setup import BankOption, default_bank
+from ponder.evidence import UNKNOWN
 
 app = typer.Typer(
     no_args_is_help=True, help="Samples that are kept: what there is; import others'."
@@ -36,8 +36,8 @@ def import_file(
     """Bind replies that another program has recorded to (question, recipe, draw), for --replay."""
     import ponder.recipes  # noqa: F401 - registers the recipes
     from ponder.bank import Bank
-    from ponder.bench.recordings import described, import_recordings, recipe_of
     from ponder.errors import PonderError
+    from ponder.evidence.recordings import described, import_recordings, recipe_of
     from ponder.notation import NAMES
     from ponder.strategy import Source
 
@@ -60,7 +60,7 @@ def import_file(
 def show(bank: BankOption = None) -> None:
     """Say what a bank holds."""
     from ponder.bank import Bank
-    from ponder.bench.recordings import described, recorded
+    from ponder.evidence.recordings import described, recorded
 
     opened = Bank(bank or default_bank(), create=False)
     print(f"{opened.path}: {len(opened)} samples")

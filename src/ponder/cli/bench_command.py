@@ -23,7 +23,7 @@ from ponder.cli.setup import (
 )
 
 if TYPE_CHECKING:
-    from ponder.bench.evaluate import Evaluation
+    from ponder.evidence.evaluate import Evaluation
 
 StrategiesOption = Annotated[
     list[str] | None,
@@ -68,11 +68,11 @@ def bench(
     goes on where it was. Costs are what a method costs by itself, whoever paid for its samples.
     """
     from ponder.answering import as_strategy
-    from ponder.bench.bench import Benching, made
-    from ponder.bench.report import write_report
-    from ponder.bench.results import write_results
-    from ponder.bench.tasks import read_tasks
     from ponder.cli.bench_view import Bar, print_table
+    from ponder.evidence.bench import Benching, made
+    from ponder.evidence.report import write_report
+    from ponder.evidence.results import write_results
+    from ponder.evidence.tasks import read_tasks
 
     strategies = [as_strategy(text) for text in strategy or [defaults.STRATEGY]]
     found = read_tasks(tasks, limit, scorer)
@@ -124,8 +124,8 @@ def prepare(
 ) -> tuple[Evaluation, list[str]]:
     """Open the bank, bind what was recorded or load the model; with what to say about that."""
     from ponder.bank import Bank
-    from ponder.bench.replaying import evaluation
     from ponder.cli.setup import load_with_progress
+    from ponder.evidence.replaying import evaluation
     from ponder.ledger import Budget
     from ponder.verify.services import Services
 

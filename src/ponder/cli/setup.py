@@ -106,7 +106,7 @@ def make_session(
         "worth": how.worth,
     }
     if replay and opened is not None:
-        from ponder.bench import replaying
+        from ponder.evidence import replaying
 
         bound = replaying.replay(opened, model, questions)
         for note in bound.notes:

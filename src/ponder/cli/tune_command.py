@@ -29,7 +29,7 @@ from ponder.cli.setup import (
 )
 
 if TYPE_CHECKING:
-    from ponder.bench.card import Card
+    from ponder.evidence.card import Card
 
 
 class Search(StrEnum):
@@ -77,12 +77,12 @@ def tune(
     Two thirds of the questions choose, one third is held out. Braces are alternatives, and every
     size of a strategy is tried. ponder ask and ponder run take the card with --card.
     """
-    from ponder.bench.bench import made
-    from ponder.bench.candidates import candidates
-    from ponder.bench.card import Card
-    from ponder.bench.tasks import read_tasks
-    from ponder.bench.tune import Tuning
     from ponder.cli.bench_view import Bar
+    from ponder.evidence.bench import made
+    from ponder.evidence.candidates import candidates
+    from ponder.evidence.card import Card
+    from ponder.evidence.tasks import read_tasks
+    from ponder.evidence.tune import Tuning
 
     tried = candidates(strategy or [])
     found = read_tasks(tasks, limit, scorer)
