@@ -1,167 +1,113 @@
-"""Methods at equal tokens, replayed on recorded samples: accuracy, tokens, paired differences.
+"""Methods at equal tokens on recorded replies: accuracy, tokens, paired differences.
 
-    python benchmarks/methods.py --data gsm8k.jsonl --cot cot.jsonl.gz --pot pot.jsonl.gz
+    python benchmarks/methods.py gsm8k gsm8k.jsonl gsm8k.cot.jsonl.gz gsm8k.pot.jsonl.gz --out DIR
+    python benchmarks/methods.py code mbpp.jsonl benchmarks/data/mbpp.direct.jsonl.gz --out DIR
 
-Every row is the composition itself, run on the recorded samples in a random order, again for each
-seed. ``against`` is the better of two votes, over chains of thought and over programs, at the
-same tokens (between two sizes, the straight line). Its difference is paired by question; the
-interval is a bootstrap over questions.
+The methods of a set, replayed by ``ponder.bench`` on the replies that the files hold (their names
+tell the recipe): a line for each, with the best of the plain votes at the same tokens beside it,
+and the report in DIR.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from harness import machine
-from numpy.typing import NDArray
-from recorded import RecordedLM, read_samples
 
-from ponder.answering import Session, as_strategy
-from ponder.question import Question, read_questions
-from ponder.recipes.programs import pot_instruction
-from ponder.recipes.prompting import ask_messages
-from ponder.recipes.replies import cot_instruction
-from ponder.verify.sandbox import Sandbox
+import ponder
+from ponder.evidence.compare import AtTokens, at_tokens, paired
+from ponder.evidence.recordings import import_recordings, recipe_of
 
-Floats = NDArray[np.float64]
-SIZES = (1, 2, 3, 4, 6, 8, 12, 16)
-METHODS = (
-    "cot | draw(8) | weigh(perplexity) | vote",
-    "cot | draw(8) | best(perplexity)",
-    "cot | draw(8) | likely(perplexity) | distinct | weigh(perplexity) | vote",
-    "cot | draw(16) | likely(perplexity) | distinct | weigh(perplexity) | vote",
-    "cot | draw(16, stop=agreement(0.95)) | vote",
-    "cot | draw(16, stop=dirichlet(0.95)) | vote",
-    "cot | draw(16, stop=settled(0.05)) | vote",
-    "cot | draw(16, stop=settled(0.2)) | vote",
-    "cot | draw(16, stop=settled(0.2)) | certify(0.2)",
-    "pot | draw(16, stop=agreement(0.95)) | vote",
-    "either(cot, pot) | stratify(1, 4) | vote",
-    "either(cot, pot) | stratify(2, 4) | vote",
-    "either(cot, pot) | stratify(4, 8) | vote",
-    "either(cot, pot) | stratify(2, 4) | product",
-    "either(cot, pot) | stratify(2, 8) | product",
-    "either(cot, pot) | stratify(4, 8) | product",
-    "either(cot, pot) | stratify(8, 16) | product",
-    "either(cot, pot) | stratify(4, 8, stop=corroborated) | product",
-    "either(cot, pot) | stratify(8, 16, stop=corroborated) | product",
-    "either(cot, pot) | stratify(8, 16, stop=corroborated(2)) | product",
-)
-
-
-class Remembered:
-    """A service that is asked the same only once."""
-
-    def __init__(self, service: Any) -> None:
-        self.name, self.fingerprint = service.name, service.fingerprint
-        self._service = service
-        self._known: dict[str, dict[str, Any]] = {}
-
-    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        key = json.dumps(request, sort_keys=True)
-        if key not in self._known:
-            self._known[key] = self._service.answer(request)
-        return self._known[key]
+SETS = {
+    "gsm8k": (
+        "cot | draw(16) | vote",
+        "pot | draw(16) | vote",
+        "cot | draw(8) | weigh(perplexity) | vote",
+        "cot | draw(8) | best(perplexity)",
+        "cot | draw(8) | likely(perplexity) | distinct | weigh(perplexity) | vote",
+        "cot | draw(16) | likely(perplexity) | distinct | weigh(perplexity) | vote",
+        "cot | draw(16, stop=agreement(0.95)) | vote",
+        "cot | draw(16, stop=dirichlet(0.95)) | vote",
+        "cot | draw(16, stop=settled(0.2)) | vote",
+        "cot | draw(16, stop=settled(0.2)) | certify(0.2)",
+        "pot | draw(16, stop=agreement(0.95)) | vote",
+        "either(cot, pot) | stratify(8, 16) | vote",
+        "either(cot, pot) | stratify(8, 16) | product",
+        "either(cot, pot) | stratify(4, 8) | vote",
+        "either(cot, pot) | stratify(4, 8) | product",
+        "either(cot, pot) | stratify(4, 8, stop=corroborated) | product",
+        "either(cot, pot) | stratify(8, 16, stop=corroborated) | product",
+        "either(cot, pot) | stratify(8, 16, stop=corroborated(2)) | product",
+    ),
+    "code": (
+        "direct | draw(16) | vote",
+        "direct | draw(4) | best(passes)",
+        "direct | draw(16) | best(passes)",
+        "direct | draw(16) | weigh(passes) | vote",
+    ),
+}
 
 
-@dataclass(frozen=True)
-class Result:
-    """Of one method, by question (Q,): how often right, how often answered, tokens generated."""
+class _At:
+    """A point of a curve in results.json, as arrays."""
 
-    right: Floats
-    answered: Floats
-    tokens: Floats
-
-
-@dataclass(frozen=True)
-class Bench:
-    """The questions, what was replied to them, and how often a method is run on each."""
-
-    questions: list[Question]
-    replies: dict[str, list[dict[str, Any]]]
-    services: dict[str, Any]
-    seeds: int
-
-    def run(self, strategy: str) -> Result:
-        """The method on every question, once a seed."""
-        place = {question.id: i for i, question in enumerate(self.questions)}
-        sums = np.zeros((3, len(place)))
-        for seed in range(self.seeds):
-            session = Session(
-                RecordedLM(self.replies), as_strategy(strategy), seed=seed, services=self.services
-            )
-            for question, answer in session.answers(self.questions):
-                if isinstance(answer, BaseException):
-                    raise answer
-                found = (bool(answer.correct), answer.text is not None, answer.ledger.generated)
-                sums[:, place[question.id]] += found
-        return Result(*(sums / self.seeds))
+    def __init__(self, point: dict[str, Any]) -> None:
+        rows = point["by_question"]
+        self.right, self.tokens, self.covered = (
+            np.array(rows[name]) for name in ("right", "tokens", "covered")
+        )
 
 
-def at_tokens(curve: list[Result], tokens: float) -> Floats:
-    """Accuracy by question where a curve's mean tokens are ``tokens``; flat beyond its ends."""
-    spent = [float(result.tokens.mean()) for result in curve]
-    by_question = np.stack([result.right for result in curve])
-    return np.array([np.interp(tokens, spent, column) for column in by_question.T])
-
-
-def interval(differences: Floats, seed: int = 0) -> tuple[float, float]:
-    """95% of the bootstrap means over questions."""
-    rng = np.random.default_rng(seed)
-    drawn = rng.choice(differences, (10_000, len(differences))).mean(axis=1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def row(strategy: str, result: Result, curves: dict[str, list[Result]]) -> str:
-    """One line of the table."""
-    tokens = float(result.tokens.mean())
-    rivals = {name: at_tokens(curve, tokens) for name, curve in curves.items()}
-    rival = max(rivals, key=lambda name: float(rivals[name].mean()))
-    apart = result.right - rivals[rival]
-    low, high = interval(apart)
-    return (
-        f"{strategy:70} {result.right.mean():6.3f} {result.answered.mean():6.2f} {tokens:7.0f}  "
-        f"{rivals[rival].mean():.3f} ({rival})  {apart.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
-    )
+def row(method: dict[str, Any], votes: dict[str, list[_At]]) -> str:
+    """One line: the method, and the best vote over one recipe at its tokens."""
+    last = method["curve"][-1]
+    own, name = _At(last), method["strategy"]
+    line = f"{name:74} {last['accuracy']:.3f} {last['answered']:.2f} {last['tokens']:6.0f}"
+    rivals: dict[str, AtTokens] = {
+        vote: at_tokens(curve, last["tokens"]) for vote, curve in votes.items() if vote != name
+    }
+    if not rivals:
+        return line
+    vote = max(rivals, key=lambda vote: float(rivals[vote].right.mean()))
+    apart = paired(own.right, rivals[vote].right)
+    against = f"{rivals[vote].right.mean():.3f} {vote}"
+    return f"{line}  {apart.mean:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}]  against {against}"
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("--data", "--cot", "--pot"):
-        parser.add_argument(name, type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--only", default="", help="only methods that contain this")
+    parser.add_argument("set", choices=SETS)
+    parser.add_argument("tasks", type=Path)
+    parser.add_argument("recordings", type=Path, nargs="+")
+    parser.add_argument("--limit", type=int, default=60)
+    parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    recorded = {kind: read_samples(getattr(given, kind)) for kind in ("cot", "pot")}
-    questions = [
-        q for q in read_questions(given.data) if isinstance(q, Question) and q.id in recorded["cot"]
-    ]
-    replies = {
-        ask_messages(q, instruction(q))[-1]["content"]: recorded[kind][q.id]
-        for kind, instruction in (("cot", cot_instruction), ("pot", pot_instruction))
-        for q in questions
-    }
-    bench = Bench(questions, replies, {"python": Remembered(Sandbox())}, given.seeds)
-    where = f"{machine()['processor']}, {datetime.date.today()}"
-    print(f"{where}: {len(questions)} questions, {given.seeds} seeds")
-    print(f"{'method':70} {'right':>6} {'said':>6} {'tokens':>7}  against")
-    votes = {(head, n): f"{head} | draw({n}) | vote" for head in ("cot", "pot") for n in SIZES}
-    found = {place: bench.run(strategy) for place, strategy in votes.items()}
-    curves = {head: [found[head, n] for n in SIZES] for head in ("cot", "pot")}
-    for place, strategy in votes.items():
-        print(row(strategy, found[place], curves))
-    for strategy in METHODS:
-        if given.only in strategy:
-            print(row(strategy, bench.run(strategy), curves), flush=True)
+    with TemporaryDirectory() as folder:
+        bank = ponder.Bank(Path(folder) / "bank.sqlite")
+        for path in given.recordings:
+            import_recordings(path, bank, recipe_of(path) or "direct", "recorded")
+        found = ponder.bench(
+            given.tasks, SETS[given.set], bank=bank, replay=True, limit=given.limit, out=given.out
+        )
+    questions, orders = len(found["questions"]), found["made"]["orders"]
+    print(
+        f"{machine()['processor']}, {datetime.date.today()}: {questions} questions, "
+        f"{orders} orders of the replies; any of them right: "
+        f"{found['baselines'][1]['accuracy']:.3f}, one: {found['baselines'][0]['accuracy']:.3f}"
+    )
+    plain = [m for m in found["methods"] if m["strategy"].endswith("| draw(16) | vote")]
+    votes = {m["strategy"]: [_At(point) for point in m["curve"]] for m in plain}
+    for method in plain:
+        for point in method["curve"][:-1]:
+            print(row({"strategy": point["strategy"], "curve": [point]}, {}))
+    for method in found["methods"]:
+        print(row(method, votes))
 
 
 if __name__ == "__main__":

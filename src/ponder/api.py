@@ -87,6 +87,7 @@ def run(
     bank: Bank | str | Path | None = None,
     replay: bool = False,
     limit: int | None = None,
+    even: bool = False,
     card: Card | str | Path | None = None,
     risk: float | None = None,
     confidence: float = defaults.CONFIDENCE,
@@ -112,6 +113,7 @@ def run(
         card=how.fingerprint,
         system=system,
         limit=limit,
+        even=even,
     )
 
 

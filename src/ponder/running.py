@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +16,7 @@ from ponder.answering import Answer, Session, as_strategy
 from ponder.errors import PonderError
 from ponder.ledger import Ledger
 from ponder.question import BadLine, Question, read_questions
+from ponder.spending.spread import can_spread, spread
 from ponder.strategy import Pipeline, Source
 
 
@@ -25,7 +26,8 @@ class Summary:
 
     ``failed`` holds (what, why) for lines and questions that could not be answered, ``unanswered``
     counts those that the cap kept from it, ``cut_short`` names the cap that ended the work;
-    ``correct`` of ``known`` were right; ``silent`` of ``answered`` have no answer, and of the
+    ``unsettled`` answers would have got more samples if the cap had let them; ``correct`` of
+    ``known`` were right; ``silent`` of ``answered`` have no answer, and of the
     ``abstained`` none was given.
     """
 
@@ -33,6 +35,7 @@ class Summary:
     answered: int = 0
     resumed: int = 0
     unanswered: int = 0
+    unsettled: int = 0
     correct: int = 0
     known: int = 0
     silent: int = 0
@@ -191,6 +194,7 @@ def answer_file(
     model: str | None = None,
     seed: int = 0,
     card: str | None = None,
+    even: bool = False,
     system: str | None = None,
     limit: int | None = None,
     progress: Callable[[Summary, Answer | None], None] | None = None,
@@ -202,6 +206,10 @@ def answer_file(
     ``card`` is the fingerprint of its worth, since another card makes other results.
     ``progress`` is called with the summary so far, at the beginning and after every answer.
     Started again it goes on where it was; samples in the bank are not drawn again.
+
+    Under a cap on tokens, samples of a strategy that draws them independently go to the questions
+    where they are worth the most (:mod:`ponder.spending`), unless ``even``; then results are
+    written when all has been spent.
     """
     pipeline = as_strategy(strategy)
     questions, summary = _read_all(Path(path), system, limit)
@@ -214,7 +222,8 @@ def answer_file(
             progress(summary, None)
         if todo:
             made = session(pipeline, todo)
-            for answer in _answered(made, todo, results, seed, summary):
+            spending = not even and can_spread(made)
+            for answer in _answered(made, todo, results, seed, summary, spending, progress):
                 if progress:
                     progress(summary, answer)
     finally:
@@ -257,11 +266,24 @@ def _count(line: Mapping[str, Any], summary: Summary) -> None:
 
 
 def _answered(
-    session: Session, todo: list[Question], results: Results, seed: int, summary: Summary
+    session: Session,
+    todo: list[Question],
+    results: Results,
+    seed: int,
+    summary: Summary,
+    spending: bool,
+    progress: Callable[[Summary, Answer | None], None] | None,
 ) -> Iterator[Answer]:
     results.check_model(session.model_name)
     left = len(todo)
-    for question, answer in session.answers(todo):
+
+    def told(asked: int) -> None:
+        if progress:
+            spent = session.runtime.spent
+            progress(replace(summary, answered=summary.answered + asked, ledger=spent), None)
+
+    pairs = spread(session, todo, told) if spending else session.answers(todo)
+    for question, answer in pairs:
         if isinstance(answer, PonderError):
             summary.failed.append((question.id, str(answer)))
             left -= 1
@@ -271,6 +293,7 @@ def _answered(
         if answer.cut_short and answer.text is None:
             continue  # nothing finished: the next start asks it
         left -= 1
+        summary.unsettled += spending and answer.cut_short is not None
         line = result_line(answer, seed, results.card)
         results.append(line)
         _count(line, summary)

@@ -56,6 +56,10 @@ def run(
     limit: Annotated[
         int | None, typer.Option("--limit", help="Only the first so many questions.", min=1)
     ] = None,
+    even: Annotated[
+        bool,
+        typer.Option("--even", help="Under --max-tokens: all samples to each question in turn."),
+    ] = False,
 ) -> None:
     """Answer a file of questions, resumably; caps are for the whole file."""
     interrupts = Interrupts()
@@ -94,6 +98,7 @@ def run(
             card=how.fingerprint,
             system=system,
             limit=limit,
+            even=even,
             progress=bar.show,
         )
     _print_summary(summary, out)
@@ -177,6 +182,8 @@ def _print_summary(summary: Summary, out: Path) -> None:
         print(f"{summary.silent} of these without an answer: no trace gave one that counts")
     if summary.known:
         print(f"{summary.correct} of {summary.known} right ({summary.correct / summary.known:.3f})")
+    if summary.unsettled:
+        print(f"{summary.unsettled} of these are worth more samples; start again to go on")
     if summary.cut_short:
         left = summary.unanswered
         print(f"cut short by {summary.cut_short}, {left} not answered; start again to go on")

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ponder.answering import Answer
+from ponder.blocks.sizes import ladder
 from ponder.blocks.vote import Vote
 from ponder.errors import PonderError
 from ponder.evidence.credit import Grader
 from ponder.evidence.evaluate import Evaluation, Measured, genealogy_of
 from ponder.evidence.genealogy import Genealogy, Stages
 from ponder.evidence.results import Bench, Method, results
-from ponder.evidence.sizes import ladder
 from ponder.evidence.tasks import Tasks
 from ponder.guarantee.forecast import Pilot
 from ponder.measure import Abstain, answer_of

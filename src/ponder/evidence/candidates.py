@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from ponder.answering import as_strategy
 from ponder.blocks.equate import Equate
+from ponder.blocks.sizes import ladder, unstopped
 from ponder.blocks.weigh import Weigh
 from ponder.errors import PonderError
-from ponder.evidence.sizes import ladder, unstopped
 from ponder.strategy import Infer, Pipeline, Source
 
 DEFAULT = (

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponder.blocks.draw import Draw
+from ponder.blocks.sizes import resized
 from ponder.evidence.candidates import keeps_all
 from ponder.evidence.compare import at_tokens
 from ponder.evidence.evaluate import Floats, Measured
 from ponder.evidence.search import Tried
-from ponder.evidence.sizes import resized
 from ponder.guarantee.allotment import CLASSES, PILOT, Allotted, class_of
 from ponder.measure import Abstain, Posterior, answer_of
 from ponder.question import Question

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from ponder.answering import Answer, Session
 from ponder.bank import Bank
+from ponder.blocks.sizes import unstopped
 from ponder.errors import PonderError
 from ponder.evidence.credit import Grader, decides_by_share
 from ponder.evidence.genealogy import Genealogy, Stages
 from ponder.evidence.rerun import Exhausted, Rerun, Samples
 from ponder.evidence.sharing import Frozen, Witness
-from ponder.evidence.sizes import unstopped
 from ponder.ledger import Budget
 from ponder.lm.protocol import LanguageModel
 from ponder.question import Question

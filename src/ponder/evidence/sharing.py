@@ -57,17 +57,19 @@ class Frozen:
         self.path = bank.path
         self.sampled = True
         self._bank = bank
-        self._answers: dict[bytes, Any] = {}
+        self._kept: dict[bytes, Any] = {}
         self._facts: dict[tuple[str, str], Any] = {}
 
     def get(self, key: bytes, dist: ModelDist | Outside) -> Any | None:
-        if isinstance(dist, Outside):
-            known = self._answers.get(key)
-            return self._bank.get(key, dist) if known is None else known
-        return self._bank.get(key, dist) if self.sampled else None
+        if not (self.sampled or isinstance(dist, Outside)):
+            return None
+        known = self._kept.get(key)
+        return self._bank.get(key, dist) if known is None else known
 
     def put(self, rows: Sequence[Row]) -> None:
-        self._answers |= {key: value for key, _, _, _, value in rows if isinstance(value, dict)}
+        for key, _, _, _, value in rows:
+            if self.sampled or isinstance(value, dict):
+                self._kept[key] = value
 
     def fact(self, model: str, name: str) -> Any | None:
         known = self._facts.get((model, name))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import doctest
+import re
 from typing import Any
 
 from ponder.errors import PonderError
 from ponder.question import Question
 
+_QUOTES = re.compile("\"\"\"|'''")
+_ARROWS = re.compile(r"==|=>|->|➞")
 BLOCK = "one ```python block"
 
 
@@ -25,12 +28,12 @@ def code_task(question: Question) -> str:
 
 
 def shown_tests(question: Question) -> tuple[str, ...]:
-    """The tests that the question itself shows, as asserts: doctests, or the first of its list.
+    """The tests that the question itself shows, as asserts: its examples, or the first of its list.
 
     They may be used to select an answer. The others only say whether it is right.
     """
     if _completes(question):
-        return _doctests(question.text)
+        return _doctests(question.text) or _equations(question.text, entry_point(question))
     return _listed(question)[:1]
 
 
@@ -82,16 +85,25 @@ def _doctests(text: str) -> tuple[str, ...]:
     except ValueError:
         return ()
     for example in examples:
-        call, expected = example.source.strip(), example.want.strip()
-        test = f"assert ({call}) == ({expected})"
-        if expected and _parses(test):
-            found.append(test)
-    return tuple(found)
+        # The last example may be followed by the quotes that end the docstring.
+        found.append(_assert(example.source, _QUOTES.split(example.want)[0]))
+    return tuple(test for test in found if test is not None)
 
 
-def _parses(source: str) -> bool:
-    try:
-        ast.parse(source)
-    except SyntaxError:
-        return False
-    return True
+def _equations(text: str, name: str | None) -> tuple[str, ...]:
+    """Examples on lines of their own, such as ``f(2) == 4``, ``f(2) => 4`` or ``f(2) ➞ 4``."""
+    found = []
+    for line in text.splitlines():
+        call, *wanted = _ARROWS.split(line.strip(), maxsplit=1)
+        if name and call.startswith(f"{name}(") and wanted:
+            found.append(_assert(call, wanted[0]))
+    return tuple(test for test in found if test is not None)
+
+
+def _assert(call: str, wanted: str) -> str | None:
+    """The test that a call gives what is wanted; None if one of them is no expression."""
+    try:  # read and written again, since either may end in a comment
+        left, right = (ast.unparse(ast.parse(x.strip(), mode="eval")) for x in (call, wanted))
+    except (SyntaxError, ValueError):
+        return None
+    return f"assert ({left}) == ({right})"

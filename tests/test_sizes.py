@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ponder.recipes  # noqa: F401 - registers the names
+from ponder.blocks.sizes import ladder, resized
 from ponder.errors import PonderError
-from ponder.evidence.sizes import ladder, resized
 from ponder.notation import parse
 
 

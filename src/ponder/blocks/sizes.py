@@ -67,6 +67,20 @@ def unstopped(pipeline: Pipeline) -> Pipeline | None:
     return Pipeline(pipeline.source, blocks)
 
 
+def whole_size(pipeline: Pipeline) -> int:
+    """The number of traces of its last inference block, which :func:`resized` may change."""
+    place = _resizable(pipeline)
+    if place is None:
+        raise PonderError(f"{pipeline!r} has no fixed number of draws; use draw(n) or stratify")
+    return sum(_counts(pipeline.blocks[place]))
+
+
+def least_size(pipeline: Pipeline) -> int:
+    """The fewest traces that it may have: one a branch."""
+    place = _resizable(pipeline)
+    return 1 if place is None else len(_counts(pipeline.blocks[place]))
+
+
 def _resizable(pipeline: Pipeline) -> int | None:
     """Where the last inference block stands, if its traces are nested in n."""
     places = [i for i, block in enumerate(pipeline.blocks) if isinstance(block, Infer)]
