@@ -300,5 +300,6 @@ def _answered(
         summary.ledger = session.runtime.spent
         yield answer
     summary.ledger = session.runtime.spent
-    summary.cut_short = session.runtime.cut
+    # A budget that is spread ends before its cap would be passed.
+    summary.cut_short = session.runtime.cut or ("max_tokens" if spending and left else None)
     summary.unanswered = left

@@ -11,7 +11,7 @@ from ponder.guarantee.coverage import (
     subset_curve,
     vote_accuracy,
 )
-from ponder.guarantee.forecast import Forecast, forecast
+from ponder.guarantee.forecast import Forecast, forecast, forecast_accuracy, forecast_coverage
 from ponder.guarantee.holdout import Look, Thresholdout
 from ponder.guarantee.mode import ModeEvidence, certified, log_e_values
 from ponder.guarantee.operating import Operating, operating
@@ -23,6 +23,7 @@ from ponder.guarantee.risk import (
     learn_then_test,
     more_labels,
 )
+from ponder.guarantee.shrinkage import Winner, winner
 from ponder.guarantee.signals import signals
 from ponder.guarantee.stopping import StopRule, agreement, dirichlet, entropy, majority, settled
 from ponder.guarantee.verifier import ImperfectVerifier, empirical_curve, estimate
@@ -41,6 +42,7 @@ __all__ = [
     "Selector",
     "StopRule",
     "Thresholdout",
+    "Winner",
     "agreement",
     "auroc",
     "brier",
@@ -54,6 +56,8 @@ __all__ = [
     "estimate",
     "fit_coverage",
     "forecast",
+    "forecast_accuracy",
+    "forecast_coverage",
     "labels_needed",
     "learn_then_test",
     "log_e_values",
@@ -67,4 +71,5 @@ __all__ = [
     "signals",
     "subset_curve",
     "vote_accuracy",
+    "winner",
 ]

@@ -13,12 +13,15 @@ band is one smooth mixture: the likelihood times a prior, worth ``PRIOR`` questi
 The set of laws. For coverage: the probability p of a right answer, on a grid that is finer near 0.
 For the vote: the share of no answer; of the rest the share of the right one; of what then remains
 the share of one wrong answer, the rival; and a tail of further wrong answers, either so many of
-equal shares or uneven, with the law of a Dirichlet process. A population far from all of these is
-not covered: a tail that is always uneven misses wrong answers scattered evenly, for one.
+equal shares or uneven, with the law of a Dirichlet process.
 
 What it assumes: the questions are drawn from one population, those that the forecast is for
 included; the samples of one question are independent and identically distributed; a question has
-one right answer. That the quantile of chi^2 is enough is asymptotic in the number of questions.
+one right answer. That the quantile of chi^2 is enough is asymptotic in the number of questions, and
+the vote is forecast for laws near those of the set. In simulation, with 60 questions and n = 4,
+bands at 95% held .94 to 1 of the time for coverage, and .95 to 1 for the vote, but where all
+questions are alike and wrong answers scattered evenly: .83 to .88 at 16 n (the vote ends near 1,
+the band a little below).
 """
 
 from __future__ import annotations
@@ -33,16 +36,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponder.errors import PonderError
+from ponder.guarantee.mixtures import Mixtures
 
 Floats = NDArray[np.float64]
 Pilot = Sequence[Sequence[tuple[Hashable, bool]]]
 """For each question the (answer, right) of its samples; an answer of None is an abstention."""
-
-PRIOR = 2.0
-"""What the prior of the forecast's mixture is worth, in questions."""
-
-SLACK, TINY = 0.01, 1e-6
-"""Of log-likelihoods, what does not matter; of shares, what counts as nothing."""
 
 UNEVEN = 0
 TAILS = (UNEVEN, 5, 20, 100)
@@ -87,7 +85,7 @@ def forecast_coverage(
         raise PonderError("a question cannot have more right samples than samples; check the pilot")
     p, seen = _probabilities(), Counter(counts)
     rows = [xlogy(c, p) + xlog1py(n - c, -p) for n, c in seen]
-    mixtures = _Mixtures(np.array(rows), list(seen.values()), _events(counts))
+    mixtures = Mixtures(np.array(rows), list(seen.values()), _events(counts))
     return [_forecast("coverage", m, mixtures, 1 - (1 - p) ** m, level) for m in at]
 
 
@@ -96,7 +94,7 @@ def forecast_accuracy(pilot: Pilot, at: Sequence[int], *, level: float = 0.95) -
     _check([len(samples) for samples in pilot], at, level)
     laws, seen = _laws(), Counter(_pattern(samples) for samples in pilot)
     rows = [_log_likelihood(pattern, laws) for pattern in seen]
-    mixtures = _Mixtures(np.array(rows), list(seen.values()), _events(_counts(pilot)))
+    mixtures = Mixtures(np.array(rows), list(seen.values()), _events(_counts(pilot)))
     return [_forecast("accuracy", m, mixtures, _vote_accuracy(m), level) for m in at]
 
 
@@ -109,90 +107,6 @@ def _check(samples: Sequence[int], at: Sequence[int], level: float) -> None:
         raise PonderError(f"a band's level is a probability, such as 0.95, got {level!r}")
 
 
-# Mixtures.
-
-
-class _Mixtures:
-    """All mixtures of some laws, in the light of a pilot.
-
-    ``logs``: log P(pilot of a question | law), up to a constant by row: (patterns, laws);
-    ``count``: questions with that pattern: (patterns,); ``events``: see :func:`_forecast`.
-
-    Programs are linear but for the logarithm of each pattern's share h_i. It becomes a variable
-    t_i below tangents of the logarithm. A tangent holds for good, and is added where an answer
-    was too good to be true; some five programs are enough.
-    """
-
-    def __init__(self, logs: Floats, count: Sequence[int], events: int) -> None:
-        from scipy.sparse import csr_array, hstack, vstack
-
-        self.count, self.events = np.array(count, dtype=np.float64), events
-        likelihood = np.exp(logs - logs.max(axis=1, keepdims=True))
-        self.smooth = _posterior(likelihood, self.count)
-        self.likelihood = likelihood / (likelihood @ self.smooth)[:, None]
-        n, self.laws = logs.shape
-        equal = [csr_array(self.likelihood), csr_array(-np.eye(n)), csr_array((n, n))]
-        one = csr_array(np.repeat([1.0, 0.0], [self.laws, 2 * n])[None])
-        self._equal = vstack([hstack(equal), one]).tocsr()
-        self._tangents = [np.full(n, ratio) for ratio in np.geomspace(1 / 8, 8, 7)]
-        most = np.concatenate([np.zeros(self.laws), -self.count])
-        self.best = self.log_likelihood(self._minimum(most, None))
-
-    def log_likelihood(self, weights: Floats) -> float:
-        return float(self.count @ np.log(np.maximum(self.likelihood @ weights, TINY)))
-
-    def least(self, value: Floats, drop: float) -> float:
-        """The least mean of ``value`` (laws,), log-likelihood at most ``drop`` below the best."""
-        objective = np.concatenate([value, np.zeros(len(self.count))])
-        return float(value @ self._minimum(objective, self.best - drop))
-
-    def _minimum(self, objective: Floats, floor: float | None) -> Floats:
-        """The weights that minimise ``objective`` @ (weights, logs): (laws,).
-
-        Over all mixtures, or those whose log-likelihood is at least ``floor``, up to SLACK: from
-        outside, so that the error is on the safe side.
-        """
-        for _ in range(100):
-            weights, logs = self._program(objective, floor)
-            if self.count @ logs - self.log_likelihood(weights) < SLACK:
-                break
-            self._tangents.append(np.maximum(self.likelihood @ weights, TINY))
-        return weights
-
-    def _program(self, objective: Floats, floor: float | None) -> tuple[Floats, Floats]:
-        """(weights, logs) of the linear program with the tangents so far."""
-        from scipy.optimize import linprog
-        from scipy.sparse import csr_array, hstack, vstack
-
-        n = len(self.count)
-        none, one = csr_array((n, self.laws)), csr_array(np.eye(n))
-        rows = [hstack([none, csr_array(np.diag(-1 / at)), one]) for at in self._tangents]
-        limits = [np.log(at) - 1 for at in self._tangents]
-        if floor is not None:
-            rows.append(csr_array(np.concatenate([np.zeros(self.laws + n), -self.count])[None]))
-            limits.append(np.array([-floor]))
-        found = linprog(
-            np.concatenate([objective[: self.laws], np.zeros(n), objective[self.laws :]]),
-            vstack(rows).tocsr(),
-            np.concatenate(limits),
-            self._equal,
-            np.append(np.zeros(n), 1.0),
-            bounds=np.array([(0.0, np.inf)] * (self.laws + n) + [(-np.inf, np.inf)] * n),
-            method="highs",
-        )
-        assert found.status == 0, found.message
-        return found.x[: self.laws], found.x[-n:]
-
-
-def _posterior(likelihood: Floats, count: Floats) -> Floats:
-    """The smooth mixture: of largest posterior, under an even prior, by EM: (laws,)."""
-    weights = start = np.full(likelihood.shape[1], 1 / likelihood.shape[1])
-    for _ in range(1000):
-        gain = (count / (likelihood @ weights)) @ likelihood
-        weights = (weights * gain + PRIOR * start) / (count.sum() + PRIOR)
-    return weights
-
-
 def _counts(pilot: Pilot) -> list[tuple[int, int]]:
     return [(len(samples), sum(right for _, right in samples)) for samples in pilot]
 
@@ -203,7 +117,7 @@ def _events(counts: Sequence[tuple[int, int]]) -> int:
 
 
 def _forecast(
-    what: Literal["coverage", "accuracy"], m: int, mixtures: _Mixtures, value: Floats, level: float
+    what: Literal["coverage", "accuracy"], m: int, mixtures: Mixtures, value: Floats, level: float
 ) -> Forecast:
     """One line of the forecast.
 
