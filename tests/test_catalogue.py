@@ -49,6 +49,7 @@ SHOWS = {
 # Names of the notation that no method shows, and why.
 NOT_SHOWN = {
     "other stop rules of Adaptive-Consistency": {"majority", "entropy"},
+    "what a card writes for difficulty classes": {"allotted"},
     "RPC as its paper, not its program, writes it": {"likelihood"},
     "what executed_tests ranks by": {"passes"},
     "weighted_best_of_n under the name it has in Python": {"weighted_vote"},

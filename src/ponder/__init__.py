@@ -48,6 +48,7 @@ _HOME = {
     "ponder.particle": "Particle",
     "ponder.question": "Question",
     "ponder.guarantee.certify": "certify",
+    "ponder.guarantee.allotment": "allotted",
     "ponder.guarantee.stopping": "agreement dirichlet entropy majority settled",
     "ponder.outside": "Outside",
     "ponder.recipes": "Reply agrees arbitrage best_of_n compiled consensus constrained contrasted "

@@ -79,6 +79,7 @@ from ponder.errors import PonderError as PonderError
 from ponder.evidence.card import Card as Card
 from ponder.evidence.interface import bench as bench
 from ponder.evidence.interface import tune as tune
+from ponder.guarantee.allotment import allotted as allotted
 from ponder.guarantee.certify import certify as certify
 from ponder.guarantee.stopping import agreement as agreement
 from ponder.guarantee.stopping import dirichlet as dirichlet

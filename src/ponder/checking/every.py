@@ -72,6 +72,7 @@ TEXTS = {
     "majority": "cot | draw(4, stop=majority(0.8)) | vote",
     "entropy": "cot | draw(4, stop=entropy(0.75)) | vote",
     "dirichlet": "cot | draw(4, stop=dirichlet(0.7)) | vote",
+    "allotted": "cot | draw(6, stop=allotted(6, 5, 4)) | vote",
     "pot": "pot | draw(2)",
     "weighted by perplexity": "cot | draw(3) | weigh(perplexity)",
     "either": "either(cot, pot) | draw(2)",

@@ -1,5 +1,6 @@
 """Named programs and strategies, each readable as its paper's one-paragraph summary."""
 
+from ponder.guarantee.allotment import allotted
 from ponder.guarantee.certify import certify
 from ponder.guarantee.stopping import agreement, dirichlet, entropy, majority, settled
 from ponder.notation import parse, register
@@ -95,6 +96,7 @@ for _name, _thing in {
     "majority": majority,
     "entropy": entropy,
     "settled": settled,
+    "allotted": allotted,
     "certify": certify,
     "self_consistency": self_consistency,
     "weighted_vote": weighted_vote,
