@@ -66,7 +66,7 @@ def _explain(m: Method) -> None:
         ("needs", ", ".join(m.needs) or "nothing but samples of the model"),
         ("cost", m.cost),
         ("questions", m.question),
-        ("measured", m.measured),
+        ("measured", m.measured or "not measured on a real model yet"),
         ("paper", str(m.paper)),
     ]
     console.print()
