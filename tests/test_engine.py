@@ -382,6 +382,14 @@ def test_decoding_goes_on_during_a_long_prefill() -> None:
     assert 1000 / (CHUNK + 1) <= steps <= 1000 / CHUNK + 2
 
 
+def test_prompts_that_do_not_fit_together_are_computed_once_each() -> None:
+    model = BatchedLM(cells=800, slots=8, width=6, ending=0.0)
+    found = [request(model, Completion(model, (i + 1,) * 300, max_tokens=10), i) for i in range(6)]
+    serve(model, found)
+    assert [r.ledger.prompt_computed for r in found] == [300] * 6
+    assert model.decoder.preempted == 0
+
+
 def test_nothing_leaks_over_many_requests() -> None:
     model = BatchedLM(cells=90, slots=7, width=5, ending=0.1)
     rng = random.Random(5)

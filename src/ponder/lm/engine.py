@@ -138,6 +138,8 @@ class Engine:
     def _admit(self) -> None:
         """Give waiting requests a slot, in order, while there is room for them."""
         held: list[Request] = []
+        # Cells that prompts under way still need: free now, and not to be given away.
+        promised = sum(len(r.slot.plan) - r.slot.length for r in self.running if r.slot)
         while self.waiting and len(self.running) < self.width:
             request = self.waiting.popleft()
             target = request.target()
@@ -146,7 +148,7 @@ class Engine:
                 held.append(request)  # the prefix is being computed for somebody else
                 continue
             shared = min(shared, len(target) - 1)  # the last token is computed, for its logits
-            if not self._make_room(len(target) - shared + 1, source):
+            if not self._make_room(promised + len(target) - shared + 1, source):
                 if self.running:
                     self.waiting.appendleft(request)
                     break
@@ -157,6 +159,7 @@ class Engine:
                     self.waiting.appendleft(request)
                     raise PonderError("open states fill the context; release some of them")
             self._place(request, target, source, shared)
+            promised += len(target) - shared
         self.waiting.extendleft(reversed(held))
 
     def _place(self, request: Request, target: Ints, source: Slot | None, shared: int) -> None:
