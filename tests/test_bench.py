@@ -21,6 +21,7 @@ from ponder.evidence.rerun import Samples
 from ponder.evidence.results import write_results
 from ponder.evidence.tasks import Tasks, read_tasks
 from ponder.ledger import Budget
+from ponder.measure import answer_of
 from ponder.question import Question
 from scripted import Scripted
 
@@ -165,6 +166,25 @@ def test_a_question_that_fails_is_named_and_counts_as_wrong(tmp_path: Path) -> N
 def test_a_method_that_fails_on_every_question_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PonderError, match="fails on every question"):
         benched(replayed(tmp_path, 5), "cot | draw(5) | vote")
+
+
+def test_a_method_that_cannot_be_run_costs_the_others_nothing(tmp_path: Path) -> None:
+    evaluation = replayed(tmp_path, 5)
+    pipelines = [as_strategy(f"cot | draw({n}) | vote") for n in (4, 5)]
+    benching = Benching(tasks(), pipelines, evaluation, made("old", True, 0, "ponder bench"))
+    found = benching.run()
+    assert [method["strategy"] for method in found["methods"]] == ["cot | draw(4) | vote"]
+    assert "all 4 samples" in benching.left_out["cot | draw(5) | vote"]
+    assert any("left out" in note for note in found["notes"])
+
+
+def test_each_method_is_given_the_recorded_replies_from_the_first(tmp_path: Path) -> None:
+    evaluation = replayed(tmp_path)
+    for n in (2, 4, 3):
+        for answer in evaluation.sample(as_strategy(f"cot | draw({n}) | vote")):
+            assert not isinstance(answer, PonderError)
+            given = "".join(str(answer_of(t)) for t in answer.posterior.population.traces)
+            assert given == ANSWERS[answer.question.id][:n]
 
 
 def test_the_same_bench_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ def test_what_does_not_go_together() -> None:
         method("cot", card())
     with pytest.raises(PonderError, match="make a card with ponder tune"):
         method("cot", None, 0.2)
-    with pytest.raises(PonderError, match="a risk between 0 and 1"):
+    with pytest.raises(PonderError, match="a number between 0 and 1"):
         method(None, card(), 1.5)
     with pytest.raises(PonderError, match="tuned on the model scripted, not other"):
         ask("2?", kind="number", model=model("other"), card=card())
@@ -311,3 +311,10 @@ def test_mistakes_with_cards_are_one_line(cli: Cli, tmp_path: Path) -> None:
     assert alone.stderr.count("\n") == 1
     wrong = cli("tune", str(asked(tmp_path)), "--again", "x.json")
     assert "cannot read x.json" in wrong.stderr
+
+
+@pytest.mark.parametrize("name", ["law", "accuracy", "tried", "verifiers", "sizes", "points"])
+def test_a_card_whose_entries_are_nonsense_is_refused(name: str) -> None:
+    record = card().as_dict() | {name: "x" if name != "law" else 3}
+    with pytest.raises(PonderError, match="damaged card"):
+        Card.from_dict(record)

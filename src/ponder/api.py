@@ -164,6 +164,9 @@ def method(
                 "give it as --card"
             )
         return Method(as_strategy(strategy or defaults.STRATEGY))
+    for name, given in (("risk", risk), ("confidence", confidence)):
+        if given is not None and not 0 < given < 1:
+            raise PonderError(f"--{name} needs a number between 0 and 1, got {given:g}")
     if strategy is not None:
         raise PonderError("a card has its own strategy; give --card or --strategy, not both")
     from ponder.evidence.card import Card

@@ -123,6 +123,8 @@ class Results:
                 if raw.strip() and raw != content.split(b"\n")[-1]:
                     raise self._foreign("a line that is not a result")
                 continue
+            if "strategy" not in line:
+                raise PonderError(f"{self.path} holds no results; choose another --out")
             law = line.get("strategy"), line.get("seed"), line.get("card")
             if law != self._law:
                 card = "" if law[2] == self.card else f", card {law[2] or 'none'}"
@@ -275,7 +277,7 @@ def _answered(
     progress: Callable[[Summary, Answer | None], None] | None,
 ) -> Iterator[Answer]:
     results.check_model(session.model_name)
-    left = len(todo)
+    left, banked = len(todo), 0
 
     def told(asked: int) -> None:
         if progress:
@@ -297,9 +299,12 @@ def _answered(
         line = result_line(answer, seed, results.card)
         results.append(line)
         _count(line, summary)
+        banked += answer.ledger.banked
         summary.ledger = session.runtime.spent
         yield answer
     summary.ledger = session.runtime.spent
+    if spending:  # what a wave takes from the bank an earlier one may have paid
+        summary.ledger.banked = banked
     # A budget that is spread ends before its cap would be passed.
     summary.cut_short = session.runtime.cut or ("max_tokens" if spending and left else None)
     summary.unanswered = left

@@ -37,7 +37,7 @@ def import_file(
     import ponder.recipes  # noqa: F401 - registers the recipes
     from ponder.bank import Bank
     from ponder.errors import PonderError
-    from ponder.evidence.recordings import described, import_recordings, recipe_of
+    from ponder.evidence.recordings import described, import_recordings, recipe_of, recorded
     from ponder.notation import NAMES
     from ponder.strategy import Source
 
@@ -53,7 +53,8 @@ def import_file(
     new = len(opened.recordings(model)) - before
     known = f" ({len(found) - new} were there)" if new < len(found) else ""
     print(f"{new} replies imported{known} into {opened.path}, as samples of {model}")
-    print("\n".join(described(found)))
+    kept = [r for r in recorded(opened, model) if r.recipe == name]
+    print("\n".join(described(kept)))
 
 
 @app.command("show")
@@ -63,6 +64,7 @@ def show(bank: BankOption = None) -> None:
     from ponder.evidence.recordings import described, recorded
 
     opened = Bank(bank or default_bank(), create=False)
-    print(f"{opened.path}: {len(opened)} samples")
-    for line in described(recorded(opened)):
+    replies = recorded(opened)
+    print(f"{opened.path}: {len(opened)} samples of its own, {len(replies)} recorded replies")
+    for line in described(replies):
         print(line)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,6 +71,8 @@ def bench(
     """
     from ponder.answering import as_strategy
     from ponder.cli.bench_view import Bar, print_table
+    from ponder.cli.main import fail
+    from ponder.errors import PonderError
     from ponder.evidence.bench import Benching, made
     from ponder.evidence.report import write_report
     from ponder.evidence.results import write_results
@@ -95,16 +99,22 @@ def bench(
             bar=bar,
             interrupts=interrupts,
         )
-        for note in notes:
-            print(note)
+        notes = told(notes, strategies)
         how = made(evaluation.name, replay, seed, "ponder " + " ".join(map(_quoted, sys.argv[1:])))
         benching = Benching(found, strategies, evaluation, how, notes, stage=bar.stage)
-        results = benching.run()
+        try:
+            results = benching.run()
+        except PonderError as error:
+            fail(str(error), 130 if evaluation.cut == "interrupt" else 2)
     written = write_results(results, out)
     page = out / "report.html"
     write_report(results, page)
+    for name, why in benching.left_out.items():
+        print(f"ponder: left out: {name}: {why}", file=sys.stderr)
     print_table(results)
     print(f"{page} has the pictures, {written} every figure")
+    if benching.left_out or any(method["failures"] for method in results["methods"]):
+        sys.exit(1)
 
 
 def prepare(
@@ -149,6 +159,15 @@ def prepare(
         progress=bar.show,
         watch=watch,
     )
+
+
+def told(notes: list[str], strategies: Sequence[object]) -> list[str]:
+    """Print what stands for the recipes that are used, and answer it."""
+    words = set(re.findall(r"\w+", " ".join(map(repr, strategies))))
+    used = [note for note in notes if note.split()[1].rstrip(":") in words]
+    for note in used:
+        print(note)
+    return used
 
 
 def _make(folder: Path) -> None:

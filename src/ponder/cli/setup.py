@@ -117,6 +117,12 @@ def make_session(
         session = Session(load_with_progress(model, context), how.pipeline, bank=opened, **options)
     if how.card is not None:
         how.card.refuse_other(session.model_name)
+        if session.model_name != how.card.model:
+            print(
+                f"ponder: the card was tuned on replies of {how.card.model}; whether what it says "
+                f"holds for {session.model_name} is not known",
+                file=sys.stderr,
+            )
     if how.note:
         print(f"ponder: {how.note}", file=sys.stderr)
     return session

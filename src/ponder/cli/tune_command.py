@@ -16,6 +16,7 @@ from ponder.cli.bench_command import (
     ScorerOption,
     TasksArgument,
     prepare,
+    told,
 )
 from ponder.cli.setup import (
     BankOption,
@@ -104,8 +105,7 @@ def tune(
             bar=bar,
             interrupts=Interrupts(),
         )
-        for note in notes:
-            print(note)
+        told(notes, tried)
         how = made(evaluation.name, replay, seed, "")
         tuning = Tuning(
             found,
@@ -137,11 +137,12 @@ def print_card(card: Card) -> None:
         f"[{low:.2f}, {high:.2f}]; {accuracy['tokens']:.0f} tokens a question"
     )
     held = accuracy["held_out"]
-    what = "measured there" if held["from_held_out"] else "they do not contradict the above"
-    print(
-        f"held out: {held['value']:.3f} +- {held['error']:.2f} on {held['questions']} questions "
-        f"({what}); {held['looks_left']} looks left"
+    what = (
+        f"{held['value']:.3f} +- {held['error']:.2f} on {held['questions']} questions, which differ"
+        if held["from_held_out"]
+        else f"{held['questions']} questions do not contradict the above, which spends no look"
     )
+    print(f"held out: {what}; {held['looks_left']} looks left")
     print(f"classes: {card.classes['why']}")
     said, raw = card.calibration, card.calibration["raw_share"]
     ranks = "not defined" if said["auroc"] is None else f"{said['auroc']:.2f}"

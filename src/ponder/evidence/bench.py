@@ -6,7 +6,7 @@ import datetime
 import os
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class Benching:
     made: dict[str, Any]
     notes: Sequence[str] = ()
     stage: Callable[[str], None] = lambda _: None
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Strategies that fail on every question, with why."""
 
     def run(self) -> dict[str, Any]:
         """Sample what every strategy needs, then measure all of them: ``results.json``.
@@ -42,19 +44,27 @@ class Benching:
         Raises PonderError if a cap, or an interrupt, ended the sampling: what was sampled is in
         the bank, and the same bench goes on from there.
         """
-        first: list[list[Answer | PonderError]] = []
+        first: list[tuple[Pipeline, list[Answer | PonderError]]] = []
         genealogy: Genealogy | None = None
         for strategy in self.strategies:
             stages = Stages()
-            first.append(self.evaluation.sample(strategy, stages))
+            answers = self.evaluation.sample(strategy, stages)
             if self.evaluation.cut is not None:
+                larger = "" if self.evaluation.cut == "interrupt" else ", with a larger cap,"
                 raise PonderError(
-                    f"cut short by {self.evaluation.cut} in {strategy!r}; what was sampled is in "
-                    "the bank: start the same bench again, with a larger cap, to go on"
+                    f"cut short by {self.evaluation.cut} in {strategy!r}; finished samples are in "
+                    f"the bank: start the same bench again{larger} to go on"
                 )
-            genealogy = _richer(genealogy, genealogy_of(first[-1], stages))
-        methods = [self._method(s, f) for s, f in zip(self.strategies, first, strict=True)]
-        _refuse_if_nothing_ran(methods)
+            errors = [answer for answer in answers if isinstance(answer, PonderError)]
+            if len(errors) == len(answers):
+                self.left_out[repr(strategy)] = str(errors[0])
+                continue
+            first.append((strategy, answers))
+            genealogy = _richer(genealogy, genealogy_of(answers, stages))
+        if not first:
+            name, why = next(iter(self.left_out.items()))
+            raise PonderError(f"{name} fails on every question: {why}")
+        methods = [self._method(strategy, answers) for strategy, answers in first]
         return results(
             Bench(
                 self.tasks.questions,
@@ -79,10 +89,14 @@ class Benching:
 
     def _said(self, methods: Sequence[Method]) -> list[str]:
         """What a reader of the figures must know."""
+        said = [
+            f"left out, since it fails on every question: {name}: {why}"
+            for name, why in self.left_out.items()
+        ]
         once = [m.whole.strategy for m in methods if m.whole.orders == 1]
         if not once or not self.evaluation.orders:
-            return []
-        return [
+            return said
+        return said + [
             f"run once, not on {self.evaluation.orders} orders, since its samples depend on each "
             f"other or do not suffice: {strategy}"
             for strategy in once
@@ -95,13 +109,6 @@ def _richer(old: Genealogy | None, new: Genealogy | None) -> Genealogy | None:
         return old or new
     stages = [max((t["stage"] for t in g["traces"]), default=0) for g in (old, new)]
     return new if stages[1] > stages[0] else old
-
-
-def _refuse_if_nothing_ran(methods: Sequence[Method]) -> None:
-    for method in methods:
-        failures = method.whole.failures
-        if len(failures) == len(method.whole.right):
-            raise PonderError(f"{method.whole.strategy} fails on every question: {failures[0][1]}")
 
 
 def _pilot(

@@ -78,6 +78,8 @@ class Card:
         if selector.why:
             short = missing(self.points, risk, confidence)
             note = f"a risk of {risk:g} is not certified, so that nothing is answered: {short}"
+        else:
+            note = f"--risk {risk:g}: {selector.statement}"
         fingerprint = f"{self.fingerprint} risk {risk:g} confidence {confidence:g}"
         return Calibrated(self.calibrator, fingerprint, selector, note)
 
@@ -125,14 +127,20 @@ class Card:
         try:
             found = cls._read(record)
             _check(found)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise PonderError(f"{where} is a damaged card ({error!r}); tune again") from None
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise PonderError(
+                f"{where} is a damaged card: an entry is missing, or is not what it should be; "
+                "tune again"
+            ) from None
         except PonderError as error:
             raise PonderError(f"{where} is a card that cannot be used: {error}") from None
         return found
 
     @classmethod
     def _read(cls, record: Mapping[str, Any]) -> Card:
+        for names, kind in _KINDS.items():
+            if not all(isinstance(record[name], kind) for name in names):
+                raise TypeError(names)
         said = dict(record["calibration"])
         calibrator = Calibrator.from_dict(said.pop("calibrator"))
         sizes = record["sizes"]
@@ -178,6 +186,13 @@ class Card:
             ) from None
 
 
+_KINDS: dict[tuple[str, ...], Any] = {
+    ("made", "tuned_on", "accuracy", "classes", "cost", "holdout", "calibration", "model"): dict,
+    ("risks", "tried", "points"): list,
+    ("law", "strategy"): str,
+    ("verifiers",): list | None,
+    ("sizes",): dict | None,
+}
 _AS_THEY_ARE = (
     "made",
     "tuned_on",

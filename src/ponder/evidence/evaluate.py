@@ -106,6 +106,7 @@ class Evaluation:
         """
         replay = self.model is None
         self._frozen.sampled = True
+        self._frozen.restart()
         model = self.model or Rerun(self.samples, self.base, self.name, shuffled=False)
         left = None if self.budget.max_tokens is None else self.budget.max_tokens - self.spent
         session = Session(

@@ -8,6 +8,7 @@ from typing import Any
 
 from ponder.answering import Session
 from ponder.bank import Bank
+from ponder.errors import PonderError
 from ponder.evidence.credit import Grader
 from ponder.evidence.evaluate import Evaluation
 from ponder.evidence.recordings import Recording, described, recorded
@@ -70,7 +71,14 @@ def replay(bank: Bank, model: str | None, questions: Sequence[Question]) -> Repl
     name = model or (bank.recorded_model() if bound else bank.fact("", "default")) or ""
     samples = Samples()
     samples.bind(bound, questions)
-    known = bank.fact(name, "fingerprint") is not None or not bound
+    known = bank.fact(name, "fingerprint") is not None
+    recordings = len({r.question for r in recorded(bank, model)})
+    if not (known or bound) and recordings:
+        raise PonderError(
+            f"replay: the bank has recorded replies for {recordings} questions, by their ids, and "
+            "none of yours is among them; ask those, or run once without --replay"
+        )
+    known = known or not bound
     base = RememberedLM(bank, name, None) if known else None
     return Replay(bank, name, bound, samples, base)
 

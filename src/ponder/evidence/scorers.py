@@ -31,7 +31,7 @@ def checked(scorer: Scorer) -> Scorer:
             value = scorer(answer, question)
         except PonderError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             said = (str(error).strip().splitlines() or [""])[0]
             raise PonderError(f"{where} fails: {type(error).__name__}: {said}; mend it") from error
         try:

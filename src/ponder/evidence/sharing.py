@@ -71,6 +71,10 @@ class Frozen:
             if self.sampled or isinstance(value, dict):
                 self._kept[key] = value
 
+    def restart(self) -> None:
+        """Forget samples of models: what repeats them begins again, with the first."""
+        self._kept = {key: value for key, value in self._kept.items() if isinstance(value, dict)}
+
     def fact(self, model: str, name: str) -> Any | None:
         known = self._facts.get((model, name))
         return self._bank.fact(model, name) if known is None else known
