@@ -67,6 +67,12 @@ def unstopped(pipeline: Pipeline) -> Pipeline | None:
     return Pipeline(pipeline.source, blocks)
 
 
+def draws_all(pipeline: Pipeline) -> bool:
+    """Whether its traces are independent, and as many as it says: no rule stops it."""
+    whole = unstopped(pipeline)
+    return whole is not None and repr(whole) == repr(pipeline)
+
+
 def whole_size(pipeline: Pipeline) -> int:
     """The number of traces of its last inference block, which :func:`resized` may change."""
     place = _resizable(pipeline)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ponder.answering import as_strategy
 from ponder.blocks.equate import Equate
-from ponder.blocks.sizes import ladder, unstopped
+from ponder.blocks.sizes import draws_all, ladder
 from ponder.blocks.weigh import Weigh
 from ponder.errors import PonderError
 from ponder.strategy import Infer, Pipeline, Source
@@ -58,8 +58,7 @@ def candidates(strategies: Sequence[str | Pipeline | Source]) -> list[Candidate]
 
 def keeps_all(strategy: Pipeline) -> bool:
     """Whether its posterior holds independent traces, as many as it says, in the order drawn."""
-    whole = unstopped(strategy)
-    if whole is None or repr(whole) != repr(strategy):
+    if not draws_all(strategy):
         return False
     first, *others = strategy.blocks[:-1]
     return isinstance(first, Infer) and all(isinstance(b, Weigh | Equate) for b in others)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ponder.answering import RAW, SHARE, Answer, Session
-from ponder.blocks.sizes import least_size, resized, unstopped, whole_size
+from ponder.blocks.sizes import draws_all, least_size, resized, whole_size
 from ponder.errors import PonderError
 from ponder.law import stopped
 from ponder.ledger import Ledger
@@ -25,13 +25,8 @@ Found = tuple[Question, Answer | BaseException]
 
 def can_spread(session: Session) -> bool:
     """Whether samples may be given to questions one by one: a cap on tokens, and plain draws."""
-    whole = unstopped(session.strategy)
-    return (
-        session.budget.max_tokens is not None
-        and session.bank is not None
-        and whole is not None
-        and repr(whole) == repr(session.strategy)
-    )
+    capped = session.budget.max_tokens is not None
+    return capped and session.bank is not None and draws_all(session.strategy)
 
 
 def spread(
