@@ -65,3 +65,12 @@ def test_the_longest_known_beginning_is_found(prompts: list[tuple[int, ...]]) ->
         price.charge(completion(prompt), reply(prompt, ()))
         known.append(prompt)
     assert price.ledger.prompt_computed == paid
+
+
+def test_a_trace_drawn_token_by_token_is_kept_once() -> None:
+    price = Price()
+    for n in range(100):
+        price.charge(NextToken(MODEL, (1, *[2] * n)), 2)  # type: ignore[arg-type]
+    assert price.ledger.prompt_computed == 1
+    assert price.ledger.generated == 100
+    assert len(price._read) == 1

@@ -42,7 +42,19 @@ class Price:
         elif not isinstance(dist, OptionLogProbs):
             tokens = (value,)
         self.ledger.generated += len(tokens)
-        bisect.insort(self._read, dist.prompt + tokens)
+        self._note(dist.prompt + tokens)
+
+    def _note(self, sequence: Tokens) -> None:
+        """Remember what has been read, in place of its own beginning, which sorts just before it.
+
+        So a trace drawn token by token is kept once, and not once a token.
+        """
+        place = bisect.bisect_left(self._read, sequence)
+        before = self._read[place - 1] if place else None
+        if before is not None and sequence[: len(before)] == before:
+            self._read[place - 1] = sequence
+        elif self._read[place : place + 1] != [sequence]:
+            self._read.insert(place, sequence)
 
     def _known(self, prompt: Tokens) -> int:
         """The length of the longest beginning of ``prompt`` that has been read before.
