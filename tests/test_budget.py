@@ -21,6 +21,7 @@ from ponder.dist import Stream, derive
 from ponder.effects import Effects, Program, Sample, each, program
 from ponder.errors import CutShort, PonderError
 from ponder.interpret import seed_key
+from ponder.job import Outcome
 from ponder.ledger import Budget, Ledger
 from ponder.lm.decoder import UBATCH
 from ponder.lm.protocol import Completion, Tokens
@@ -28,7 +29,7 @@ from ponder.lm.sampling_law import SamplingLaw
 from ponder.measure import Posterior
 from ponder.question import make_question
 from ponder.running import answer_file
-from ponder.runtime import Outcome, Runtime
+from ponder.runtime import Runtime
 from ponder.strategy import Pipeline
 from toys import whole, writer
 

@@ -54,6 +54,7 @@ NOT_SHOWN = {
     "what executed_tests ranks by": {"passes"},
     "weighted_best_of_n under the name it has in Python": {"weighted_vote"},
     "a service that a user must run": {"endpoint"},
+    "the model as it is, for who serves it": {"chat", "continuation"},
     "added to a strategy where the question compares answers": {"equate"},
     "parts for strategies of one's own": {
         *("collapse", "mh", "resample", "residual", "stratified", "systematic", "temper"),

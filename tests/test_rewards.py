@@ -27,6 +27,7 @@ from ponder.effects import Effects, Factor, Program, each, nested, program, samp
 from ponder.errands import Errand, Errands
 from ponder.errors import CutShort, PonderError
 from ponder.interpret import evaluate
+from ponder.job import Outcome
 from ponder.ledger import Budget
 from ponder.lm.protocol import Completion
 from ponder.lm.sampling_law import SamplingLaw
@@ -39,7 +40,7 @@ from ponder.outside import Outside
 from ponder.question import Question
 from ponder.recipes import steps
 from ponder.recipes.prompting import Reply
-from ponder.runtime import Outcome, Runtime
+from ponder.runtime import Runtime
 from ponder.strategy import Block
 from ponder.verify.endpoint import Endpoint, endpoint
 from ponder.verify.reward import log_odds, published, reward_from

@@ -110,9 +110,11 @@ from ponder.recipes import Reply as Reply
 from ponder.recipes import agrees as agrees
 from ponder.recipes import arbitrage as arbitrage
 from ponder.recipes import best_of_n as best_of_n
+from ponder.recipes import chat as chat
 from ponder.recipes import compiled as compiled
 from ponder.recipes import consensus as consensus
 from ponder.recipes import constrained as constrained
+from ponder.recipes import continuation as continuation
 from ponder.recipes import contrasted as contrasted
 from ponder.recipes import cot as cot
 from ponder.recipes import critique as critique

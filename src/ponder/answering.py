@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -10,8 +11,11 @@ from ponder.bank import Bank
 from ponder.binding import Binding
 from ponder.blocks import draw, vote
 from ponder.blocks.equate import Equate
+from ponder.effects import Program
+from ponder.errands import Desks
 from ponder.errors import PonderError
 from ponder.grading import is_right, program_of
+from ponder.job import Outcome
 from ponder.law import Law
 from ponder.ledger import Budget, Ledger
 from ponder.lm.protocol import LanguageModel
@@ -19,7 +23,7 @@ from ponder.lm.remembered import RememberedLM
 from ponder.measure import Posterior
 from ponder.notation import parse
 from ponder.question import Question
-from ponder.runtime import Outcome, Runtime
+from ponder.runtime import Runtime
 from ponder.strategy import Pipeline, Source
 from ponder.verify.answers import display
 from ponder.verify.services import Services, equality
@@ -127,7 +131,7 @@ class Session:
 
     ``model`` may be None with ``replay``: then ``model_name`` says whose samples are replayed.
     ``load`` loads the other models that a strategy may name. ``worth`` says what answers are worth;
-    without it they carry their share of the posterior.
+    without it they carry their share of the posterior. ``desks`` are of :class:`Runtime`.
     """
 
     model: LanguageModel | None
@@ -142,6 +146,7 @@ class Session:
     load: Callable[[str], LanguageModel] | None = None
     services: Mapping[str, Any] = field(default_factory=Services)
     worth: Worth | None = None
+    desks: Desks | None = None
 
     def __post_init__(self) -> None:
         if self.replay and self.bank is None:
@@ -153,10 +158,11 @@ class Session:
             replay=self.replay,
             told=self.told,
             watch=self.watch,
+            desks=self.desks,
         )
         self._lm: LanguageModel | None = self.model
         name = self.model_name or (self.model.name if self.model else "")
-        if self.bank is not None:
+        if self.bank is not None and not isinstance(self.model, RememberedLM):
             self._lm = RememberedLM(self.bank, name, self.model)
         self.model_name = name
         self._others = Others(self._loaded)
@@ -168,7 +174,9 @@ class Session:
         if self.load is None:
             raise PonderError(f"the strategy names the model {name!r}; give the session a load=")
         model = self.load(name)
-        return model if self.bank is None else RememberedLM(self.bank, model.name, model)
+        if self.bank is None or isinstance(model, RememberedLM):
+            return model
+        return RememberedLM(self.bank, model.name, model)
 
     def answers(
         self, questions: Iterable[Question]
@@ -178,6 +186,20 @@ class Session:
         A question that fails gives its error instead; the others go on. Questions that a budget
         kept from starting give nothing.
         """
+        with closing(self._found(questions, self.runtime.run)) as found:
+            yield from (pair for pair in found if pair is not None)
+
+    def turns(
+        self, questions: Iterable[Question]
+    ) -> Generator[tuple[Question, Answer | BaseException] | None, None, None]:
+        """Like :meth:`answers`, but None whenever it must wait: see :meth:`Runtime.turns`."""
+        return self._found(questions, self.runtime.turns)
+
+    def _found(
+        self,
+        questions: Iterable[Question],
+        run: Callable[[Iterator[tuple[str, Any]]], Generator[Outcome | None, None, None]],
+    ) -> Generator[tuple[Question, Answer | BaseException] | None, None, None]:
         asked: dict[str, Question] = {}
 
         def jobs() -> Iterator[tuple[str, Any]]:
@@ -185,23 +207,30 @@ class Session:
                 if question.id in asked:
                     raise PonderError(f"two questions have the id {question.id!r}; make ids unique")
                 asked[question.id] = question
-                binding = Binding(
-                    question=question,
-                    model=self._lm,
-                    drafts=self._others,
-                    services=self.services,
-                    same=equality(self.services, question.kind),
-                )
-                yield question.id, comparing(self.strategy, question).bind(binding)
+                yield question.id, self._bound(question)
 
-        for outcome in self.runtime.run(jobs()):
-            question = asked.pop(outcome.id)
-            found: Answer | BaseException
-            try:
-                found = outcome.error or self._answer(question, outcome)
-            except PonderError as error:  # it cannot be graded
-                found = error
-            yield question, found
+        with closing(run(jobs())) as outcomes:
+            for outcome in outcomes:
+                if outcome is None:
+                    yield None
+                    continue
+                question = asked.pop(outcome.id)
+                found: Answer | BaseException
+                try:
+                    found = outcome.error or self._answer(question, outcome)
+                except PonderError as error:  # it cannot be graded
+                    found = error
+                yield question, found
+
+    def _bound(self, question: Question) -> Program[Posterior]:
+        binding = Binding(
+            question=question,
+            model=self._lm,
+            drafts=self._others,
+            services=self.services,
+            same=equality(self.services, question.kind),
+        )
+        return comparing(self.strategy, question).bind(binding)
 
     def _answer(self, question: Question, outcome: Outcome) -> Answer:
         posterior: Posterior = outcome.value

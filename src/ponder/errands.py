@@ -42,42 +42,56 @@ class Done:
         return PonderError(f"{name} failed for {self.errand.where}: {reason}")
 
 
-class Errands:
-    """The errands under way. A service is asked one thing at a time, or ``width`` if it has one.
+class Desks:
+    """Where services are asked: one thing at a time, or ``width`` if the service has one.
 
-    No service waits for another, so that one that hangs holds up nobody else's.
+    No service waits for another, so that one that hangs holds up nobody else's. Several runtimes
+    may share the desks of the services that they share.
     """
 
     def __init__(self) -> None:
+        self._desks: dict[int, _Desk] = {}
+
+    def of(self, service: Any) -> _Desk:
+        """The desk of a service."""
+        desk = self._desks.get(id(service))
+        if desk is None:
+            desk = self._desks[id(service)] = _Desk(service)
+        return desk
+
+
+class Errands:
+    """The errands of one runtime. Those of ``desks`` that others use too are never aborted."""
+
+    def __init__(self, desks: Desks | None = None) -> None:
         self._pending: dict[Task, Errand] = {}
         self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
-        self._desks: dict[int, _Desk] = {}
+        self._shared = desks is not None
+        self._desks = desks or Desks()
 
     def __len__(self) -> int:
         return len(self._pending)
 
     def send(self, errand: Errand) -> None:
         """Have it answered; the task waits."""
-        service = errand.dist.service
-        desk = self._desks.get(id(service))
-        if desk is None:
-            desk = self._desks[id(service)] = _Desk(service, self._done)
         self._pending[errand.task] = errand
-        desk.send(errand)
+        self._desks.of(errand.dist.service).send(errand, self._done)
 
     def forget(self, task: Task) -> None:
         """Nobody waits for its answer any more."""
         errand = self._pending.pop(task, None)
         if errand is not None:
-            self._desks[id(errand.dist.service)].forget(errand)
+            self._desks.of(errand.dist.service).forget(errand)
 
     def forget_all(self) -> list[Task]:
         """Nobody waits any more; what is being answered is told to stop if it can."""
-        tasks = list(self._pending)
-        self._pending.clear()
-        for desk in self._desks.values():
-            desk.abort()
-        return tasks
+        pending, self._pending = self._pending, {}
+        for errand in pending.values():
+            self._desks.of(errand.dist.service).forget(errand)
+        if not self._shared:
+            for service in {id(e.dist.service): e.dist.service for e in pending.values()}.values():
+                self._desks.of(service).abort()
+        return list(pending)
 
     def done(self, wait: float) -> list[Done]:
         """What has been answered; waits for at most ``wait`` seconds for the first."""
@@ -98,17 +112,16 @@ class Errands:
 class _Desk:
     """One service: what it is still to answer, and the threads that ask it, while there are any."""
 
-    def __init__(self, service: Any, done: queue.SimpleQueue[Done]) -> None:
+    def __init__(self, service: Any) -> None:
         self._service = service
         self._width = getattr(service, "width", 1)
-        self._done = done
-        self._todo: deque[Errand] = deque()
+        self._todo: deque[tuple[Errand, queue.SimpleQueue[Done]]] = deque()
         self._threads = 0
         self._lock = threading.Lock()
 
-    def send(self, errand: Errand) -> None:
+    def send(self, errand: Errand, done: queue.SimpleQueue[Done]) -> None:
         with self._lock:
-            self._todo.append(errand)
+            self._todo.append((errand, done))
             if self._threads == self._width:
                 return
             self._threads += 1
@@ -117,12 +130,10 @@ class _Desk:
 
     def forget(self, errand: Errand) -> None:
         with self._lock:
-            if errand in self._todo:
-                self._todo.remove(errand)
+            self._todo = deque(todo for todo in self._todo if todo[0] is not errand)
 
     def abort(self) -> None:
         with self._lock:
-            self._todo.clear()
             busy = self._threads > 0
         abort = getattr(self._service, "abort", None)
         if busy and abort is not None:
@@ -134,14 +145,14 @@ class _Desk:
                 if not self._todo:
                     self._threads -= 1
                     return
-                errand = self._todo.popleft()
+                errand, waiter = self._todo.popleft()
             began = time.monotonic()
             answer, error = None, None
             try:
                 answer = as_json(self._service.answer(json.loads(errand.dist.request)))
             except BaseException as raised:  # it ends the question that asked
                 error = raised
-            self._done.put(Done(errand, answer, error, time.monotonic() - began))
+            waiter.put(Done(errand, answer, error, time.monotonic() - began))
 
 
 def as_json(answer: Any) -> dict[str, Any]:

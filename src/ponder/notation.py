@@ -89,6 +89,8 @@ def _value(node: ast.expr, names: Mapping[str, Any], text: str) -> Any:
             return value
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
             return -value
+        case ast.Tuple(elts=parts):
+            return tuple(_value(part, names, text) for part in parts)
         case ast.Name(id=name):
             if name not in names:
                 raise PonderError(_unknown(name, names))

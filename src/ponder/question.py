@@ -18,7 +18,8 @@ class Question:
 
     ``options`` are the texts of the choices A, B, ...; ``labels`` the allowed words where the
     answer is one of them. ``answer`` is the right one where it is known, ``system`` replaces the
-    model's own system prompt.
+    model's own system prompt. ``history`` holds the turns of a conversation before the question:
+    (role, text).
     """
 
     text: str
@@ -28,6 +29,7 @@ class Question:
     labels: tuple[str, ...] = ()
     answer: str | None = None
     system: str | None = None
+    history: tuple[tuple[str, str], ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def correct(self, candidate: Any) -> bool | None:

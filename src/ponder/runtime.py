@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 from ponder.admission import Admission
 from ponder.bank import Bank, sample_key
 from ponder.dist import Dist, Mixture, Stream, derive
 from ponder.effects import Program
-from ponder.errands import Errand, Errands
+from ponder.errands import Desks, Errand, Errands
 from ponder.errors import CutShort, PonderError
 from ponder.interpret import seed_key
+from ponder.job import Asked, Job, Outcome
 from ponder.ledger import Budget, Ledger
 from ponder.lm.protocol import Completion, Draw, NextToken, OptionLogProbs
 from ponder.machine import PENDING, Machine, Task
 from ponder.outside import Outside
-from ponder.price import Price
 
 Watcher = Callable[["Runtime"], None]
 _MODEL_DISTS = (Completion, NextToken, OptionLogProbs)
@@ -32,36 +32,13 @@ _ERRANDS = 64  # as many are enough to keep the services busy
 _PATIENCE = 0.05  # seconds between looks at the clock while services answer
 
 
-@dataclass
-class Job:
-    """One question under way: its program's root task and what it has cost."""
-
-    id: str
-    root: Task | None
-    ledger: Ledger
-    started: float
-    price: Price = field(default_factory=Price)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a question: its program's value or the error that ended it.
-
-    ``ledger`` is what it has cost now, ``price`` what it costs by itself.
-    """
-
-    id: str
-    value: Any
-    error: BaseException | None
-    ledger: Ledger
-    price: Ledger
-
-
 class Runtime:
     """Runs programs against models. One runtime, one budget, one seed.
 
     ``replay`` forbids the model: a sample that is not in the bank is an error. ``told`` receives
     (question, message) for every Tell effect; ``watch`` is called after every engine step.
+    With ``desks`` the engines and services are others' too: then it aborts none of them, and
+    whoever shares them out drives it by :meth:`turns`.
     """
 
     def __init__(
@@ -73,6 +50,7 @@ class Runtime:
         replay: bool = False,
         told: Callable[[str, object], None] | None = None,
         watch: Watcher | None = None,
+        desks: Desks | None = None,
     ) -> None:
         self.seed = seed
         self.budget = budget or Budget()
@@ -80,6 +58,7 @@ class Runtime:
         self.replay = replay
         self.cut: str | None = None
         self.admission = Admission(self.budget)
+        self.engines: list[Any] = []
         self._told = told
         self._watch = watch
         self._machine = Machine(self)
@@ -88,9 +67,10 @@ class Runtime:
         self._closed = Ledger()
         self._waiting: deque[Any] = deque()
         self._flying: dict[Task, Any] = {}
-        self._errands = Errands()
+        self._errands = Errands(desks)
+        self._shared = desks is not None
         self._paid: list[tuple[bytes, str, str, str, Any]] = []
-        self._engines: list[Any] = []
+        self._aborted = False
         self._began = time.monotonic()
 
     @property
@@ -111,20 +91,42 @@ class Runtime:
     def _in_flight(self) -> list[Any]:
         return [request for _, request in self._flying.values()]
 
+    def flying(self) -> Iterator[tuple[str, Any]]:
+        """The model requests that are being served, each with its question."""
+        for task, (_, request) in self._flying.items():
+            yield self._job(task).id, request
+
     def interrupt(self, reason: str = "interrupt") -> None:
         """Stop paying: unfinished traces abstain, programs conclude with what they have.
 
-        Safe to call from a signal handler; a decode under way is abandoned.
+        Safe to call from a signal handler; a decode under way is abandoned, unless it is others'.
         """
         self.cut = self.cut or reason
-        for engine in self._engines:
-            engine.abort()
+        if not self._shared:
+            self._aborted = True
+            for engine in self.engines:
+                engine.abort()
 
-    def run(self, jobs: Iterable[tuple[str, Program[Any]]]) -> Iterator[Outcome]:
+    def run(self, jobs: Iterable[tuple[str, Program[Any]]]) -> Generator[Outcome, None, None]:
         """Run programs, named by question, many at once; answers them as they end.
 
         A program that fails gives an outcome with its error and disturbs no other. Models can be
         used again afterwards, also when the caller stops listening early.
+        """
+        with closing(self.turns(jobs)) as turns:
+            for found in turns:
+                if found is None:
+                    self._wait()
+                else:
+                    yield found
+
+    def turns(
+        self, jobs: Iterable[tuple[str, Program[Any]]]
+    ) -> Generator[Outcome | None, None, None]:
+        """Like :meth:`run`, but answers None whenever it must wait.
+
+        Before it goes on its :attr:`engines` are to be stepped, what ended handed to
+        :meth:`deliver`, and :meth:`collect` called.
         """
         try:
             yield from self._loop(iter(jobs))
@@ -132,11 +134,10 @@ class Runtime:
             for engine, request in self._flying.values():
                 engine.cancel(request)
             self._errands.forget_all()
-            if self.cut is not None:  # an interrupt may have come after the last step
-                for engine in self._engines:
-                    engine.recover()
+            if self._aborted:  # an interrupt may have come after the last step
+                self._recover()
 
-    def _loop(self, source: Iterator[tuple[str, Program[Any]]]) -> Iterator[Outcome]:
+    def _loop(self, source: Iterator[tuple[str, Program[Any]]]) -> Iterator[Outcome | None]:
         more = True
         while more or self._jobs:
             while more and self.cut is None and self._hungry():
@@ -145,18 +146,31 @@ class Runtime:
                 except StopIteration:
                     more = False
                 yield from self._ended()
+            if self.cut is None and self._jobs:
+                self._admit()
             if self.cut is not None:
                 self._cut_all()
                 more = False
-                self._collect(_PATIENCE)
-            elif self._waiting or self._flying or self._errands:
-                self._turn()
+            if self._flying or self._errands or self._waiting:
+                yield None
             yield from self._ended()
         yield from self._ended()
 
+    def _wait(self) -> None:
+        """One step of the engines; what ended, and what services have answered, wakes programs."""
+        for engine in self.engines:
+            if engine.running or engine.waiting:
+                before = time.monotonic()
+                ended = engine.step()
+                busy = len(engine.running) + len(ended)
+                self.deliver(ended, busy, time.monotonic() - before)
+        self.collect(0.0 if self._flying else _PATIENCE)
+        if self._watch is not None:
+            self._watch(self)
+
     def _hungry(self) -> bool:
         """Whether the engines could take the requests of another question."""
-        width = min((e.width for e in self._engines), default=1)
+        width = min((e.width for e in self.engines), default=1)
         return len(self._waiting) + len(self._flying) < width and len(self._errands) < _ERRANDS
 
     def _start(self, id: str, program: Program[Any]) -> None:
@@ -211,9 +225,10 @@ class Runtime:
         engine = getattr(dist.model, "engine", None)
         if engine is None:
             return self._draw_now(dist, key, (bank_key, job.id, where), job)
-        if engine not in self._engines:
-            self._engines.append(engine)
-        request = engine.request(dist, key, job.ledger, (task, bank_key, where))
+        if engine not in self.engines:
+            self.engines.append(engine)
+        asked = Asked(self, task, bank_key, where)
+        request = engine.request(dist, key, job.ledger, asked)
         self._waiting.append((engine, request))
         return PENDING
 
@@ -225,7 +240,7 @@ class Runtime:
     def abandon(self, task: Task) -> None:
         """Cancel what a discarded task has asked for."""
         self._errands.forget(task)
-        self._waiting = deque(w for w in self._waiting if w[1].payload[0] is not task)
+        self._waiting = deque(w for w in self._waiting if w[1].payload.task is not task)
         flight = self._flying.pop(task, None)
         if flight is not None:
             flight[0].cancel(flight[1])
@@ -249,29 +264,11 @@ class Runtime:
 
     # The loop.
 
-    def _turn(self) -> None:
-        """Admit what the budget allows, one engine step, wake the programs of what ended."""
-        self.cut = self.cut or self.budget.exceeded(self.spent)
-        if self.cut is None:
-            self._admit()
-            if self._waiting and not self._flying and not self._errands:
-                self.cut = self.admission.limit(self.spent)  # what is left would not finish
-        if self.cut is not None:
-            return
-        for engine in self._engines:
-            self._step(engine)
-        self._collect(0.0 if self._flying else _PATIENCE)
-        if self._watch is not None:
-            self._watch(self)
-
-    def _step(self, engine: Any) -> None:
-        if not (engine.running or engine.waiting):
-            return
-        before = time.monotonic()
-        ended = engine.step()
-        self.admission.forecast.stepped(len(engine.running) + len(ended), time.monotonic() - before)
+    def deliver(self, ended: Sequence[tuple[Any, Any]], busy: int, seconds: float) -> None:
+        """What came of a step over ``busy`` sequences: (request, value) of those that ended."""
+        self.admission.forecast.stepped(busy, seconds)
         for request, value in ended:
-            task, bank_key, where = request.payload
+            _, task, bank_key, where = request.payload
             del self._flying[task]
             if isinstance(value, Draw):
                 self.admission.forecast.finished(len(value.tokens))
@@ -280,7 +277,7 @@ class Runtime:
             self._keep((bank_key, job.id, where), request.dist, value)
         self._deposit()
         for request, value in ended:
-            self._machine.resume(request.payload[0], value)
+            self._machine.resume(request.payload.task, value)
 
     def _may_check(self) -> bool:
         """Whether services may be asked: a cap on tokens or calls does not keep them from it."""
@@ -290,7 +287,7 @@ class Runtime:
             self.cut = self.cut or "max_seconds"
         return self.cut in (None, "max_tokens", "max_calls") and not over
 
-    def _collect(self, wait: float) -> None:
+    def collect(self, wait: float = 0.0) -> None:
         """Wake the programs whose services have answered; wait so many seconds for the first."""
         if not self._errands:
             return
@@ -319,16 +316,22 @@ class Runtime:
             self.bank.put(paid)
 
     def _admit(self) -> None:
-        """Hand waiting requests to their engines while all that fly can finish in the budget."""
+        """Hand waiting requests to their engines while all that fly can finish in the budget.
+
+        What is left is cut if nothing is under way and the budget affords no more.
+        """
         spent = self.spent
-        while self._waiting:
+        self.cut = self.cut or self.budget.exceeded(spent)
+        while self._waiting and self.cut is None:
             engine, request = self._waiting[0]
-            if len(self._flying) >= engine.width:
+            if len(engine.running) + len(engine.waiting) >= engine.width:
                 return
             if not self.admission.affords(engine, request, self._in_flight(), spent):
+                if not self._flying and not self._errands:
+                    self.cut = self.admission.limit(spent)
                 return
             self._waiting.popleft()
-            task = request.payload[0]
+            task = request.payload.task
             try:
                 engine.submit(request)
             except PonderError as error:
@@ -338,19 +341,24 @@ class Runtime:
 
     def _cut_all(self) -> None:
         """Tell every waiting program that its request will not be served."""
-        self._collect(0.0)  # what has been answered counts
-        tasks = [*self._flying, *(request.payload[0] for _, request in self._waiting)]
+        self.collect(0.0)  # what has been answered counts
+        tasks = [*self._flying, *(request.payload.task for _, request in self._waiting)]
         if not self._may_check():
             tasks += self._errands.forget_all()
         for engine, request in self._flying.values():
             engine.cancel(request)
         self._flying.clear()
         self._waiting.clear()
-        for engine in self._engines:
-            engine.recover()
+        if self._aborted:
+            self._recover()
         for task in tasks:
             if not task.discarded:
                 self._machine.throw(task, CutShort(self.cut or ""))
+
+    def _recover(self) -> None:
+        self._aborted = False
+        for engine in self.engines:
+            engine.recover()
 
 
 def _is_kept(dist: Any) -> bool:

@@ -90,6 +90,8 @@ TEXTS = {
     "certify": "cot | draw(24) | certify(0.2)",
     "certify, stopped": "cot | draw(24, stop=settled(0.2)) | certify(0.2)",
     "direct": "direct | draw(3)",
+    "chat": "chat | draw(3)",
+    "continuation": "continuation | draw(3)",
     "self_consistency": "self_consistency(4)",
     "weighted_vote": "weighted_vote(4)",
     "best_of_n": "best_of_n(4)",

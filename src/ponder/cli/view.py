@@ -6,17 +6,12 @@ import time
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
-from ponder.law import Law
 from ponder.ledger import Budget
-from ponder.measure import Population, tally
 from ponder.question import Question
 from ponder.runtime import Runtime
-from ponder.trace import Trace
+from ponder.sofar import SoFar
 from ponder.verify.answers import display
 
-_UNKNOWN = Law("heuristic", "so far")
 INTERVAL = 0.2
 
 
@@ -30,8 +25,7 @@ class AskView:
         self._question = question
         self._budget = budget
         self._shown = shown
-        self._traces: list[Trace[Any]] = []
-        self._population: Population[Any] | None = None
+        self._so_far = SoFar()
         self._live: Any = None
         self._last = 0.0
 
@@ -54,10 +48,7 @@ class AskView:
 
     def told(self, question: str, message: object) -> None:
         """A trace has finished, or a population has moved."""
-        if isinstance(message, Trace):
-            self._traces.append(message)
-        elif isinstance(message, Population):
-            self._population = message
+        self._so_far.hear(message)
 
     def watch(self, runtime: Runtime) -> None:
         """An engine step is done."""
@@ -87,13 +78,8 @@ class AskView:
         return Group(Text(self._leader()), bar, Text(tokens, style="dim"))
 
     def _leader(self) -> str:
-        population = self._population
-        if population is None:
-            weights = np.array([t.log_potential for t in self._traces])
-            population = Population(tuple(self._traces), weights, _UNKNOWN)
-        finished = [t for t in population.traces if t.status == "finished"]
-        shares = tally(population)[0] if finished else ()
+        shares, finished = self._so_far.shares(), self._so_far.finished
         if not shares:
-            return f"no answer yet ({len(finished)} traces finished)"
+            return f"no answer yet ({finished} traces finished)"
         lead = display(shares[0].answer, self._question.kind)
-        return f"{lead}   share {shares[0].share:.2f} of {len(finished)} finished traces"
+        return f"{lead}   share {shares[0].share:.2f} of {finished} finished traces"

@@ -48,6 +48,11 @@ class Request:
         return len(self.writing.tokens) if self.writing else 0
 
     @property
+    def text(self) -> str:
+        """What has been written so far."""
+        return self.writing.text if self.writing else ""
+
+    @property
     def longest(self) -> int:
         """The most tokens it may sample."""
         return self.writing.dist.max_tokens if self.writing else 1

@@ -7,6 +7,7 @@ from ponder.notation import parse, register
 from ponder.recipes.agreeing import agrees
 from ponder.recipes.arbitrage import arbitrage
 from ponder.recipes.catalogue import register_methods
+from ponder.recipes.chatting import chat, continuation
 from ponder.recipes.compiling import compiled
 from ponder.recipes.compositions import (
     best_of_n,
@@ -54,6 +55,8 @@ from ponder.verify.selfeval import selfeval
 for _name, _thing in {
     "direct": direct,
     "cot": cot,
+    "chat": chat,
+    "continuation": continuation,
     "steps": steps,
     "pot": pot,
     "linc": linc,
@@ -113,9 +116,11 @@ __all__ = [
     "arbitrage",
     "best_of_n",
     "certify",
+    "chat",
     "compiled",
     "consensus",
     "constrained",
+    "continuation",
     "contrasted",
     "cot",
     "critique",

@@ -12,9 +12,9 @@ from ponder.question import Question
 from ponder.recipes.layers.asking import elided
 from ponder.recipes.prompting import (
     Reply,
+    opening_messages,
     prompt_of,
     question_text,
-    system_messages,
     wanted,
     written,
 )
@@ -39,7 +39,7 @@ def think_messages(question: Question) -> list[Message]:
     given = [str(x) for x in examples] if isinstance(examples, list) else []
     lines = [f"Task: {task}"] if task else []
     lines += [f"Example: {text}" for text in given or [question_text(question)]]
-    return [*system_messages(question), {"role": "user", "content": "\n\n".join([*lines, _THINK])}]
+    return [*opening_messages(question), {"role": "user", "content": "\n\n".join([*lines, _THINK])}]
 
 
 def _build(binding: Binding, *, max_tokens: int = 512, **law: Any) -> Program[Reply]:

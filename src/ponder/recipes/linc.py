@@ -12,7 +12,7 @@ from ponder.errors import PonderError
 from ponder.lm.protocol import Message
 from ponder.outside import Outside
 from ponder.question import Question
-from ponder.recipes.prompting import Reply, system_messages, written
+from ponder.recipes.prompting import Reply, opening_messages, written
 from ponder.recipes.replies import SETTINGS, sampling_law
 from ponder.strategy import Source
 
@@ -86,7 +86,7 @@ def formulas_in(text: str, count: int) -> list[str] | None:
 
 
 def _messages(question: Question) -> list[Message]:
-    chat = system_messages(question)
+    chat = opening_messages(question)
     for text, formulas in _EXAMPLES:
         chat.append({"role": "user", "content": f"{_TASK}\n\n{text}"})
         chat.append({"role": "assistant", "content": formulas})

@@ -15,7 +15,7 @@ from ponder.lm.protocol import Message
 from ponder.lm.sampling_law import SamplingLaw
 from ponder.question import Question
 from ponder.recipes import fields
-from ponder.recipes.prompting import Reply, answer_in, ask_messages, system_messages, written
+from ponder.recipes.prompting import Reply, answer_in, ask_messages, opening_messages, written
 from ponder.recipes.replies import SETTINGS, cot_instruction, sampling_law
 from ponder.strategy import Source
 from ponder.verify.answers import is_correct
@@ -34,7 +34,7 @@ def _build(binding: Binding, *, k: int = 5, max_tokens: int = 512, **law: Any) -
     sampling = _check(k, max_tokens=max_tokens, **law)
     question = binding.question
     shown = nearest(question, k)
-    chat = system_messages(question)
+    chat = opening_messages(question)
     for example in shown:
         chat += _demonstration(question, example)
     asking = ask_messages(question, cot_instruction(question))

@@ -59,12 +59,13 @@ def ask_messages(question: Question, instruction: str) -> list[Message]:
     text = question_text(question)
     if instruction:
         text = f"{text}\n\n{instruction}"
-    return [*system_messages(question), {"role": "user", "content": text}]
+    return [*opening_messages(question), {"role": "user", "content": text}]
 
 
-def system_messages(question: Question) -> list[Message]:
-    """The system prompt that the question replaces the model's own by, if it does."""
-    return [{"role": "system", "content": question.system}] if question.system else []
+def opening_messages(question: Question) -> list[Message]:
+    """What comes before the question: a system prompt in place of the model's own, and turns."""
+    said = [("system", question.system)] if question.system else []
+    return [{"role": role, "content": text} for role, text in (*said, *question.history)]
 
 
 def question_text(question: Question) -> str:

@@ -1,0 +1,1 @@
+"""Ponder behind an OpenAI-compatible address."""
