@@ -202,6 +202,18 @@ def test_an_engine_that_breaks_ends_those_that_use_it_and_serves_the_next() -> N
     loop.close()
 
 
+def test_a_hearer_that_is_gone_disturbs_no_other(loop: Loop) -> None:
+    def gone(event: Event) -> None:
+        raise RuntimeError("Event loop is closed")
+
+    other = Hearer()
+    loop.submit(work("chat(max_tokens=60) | draw(1) | vote", asked(0), words=True), gone)
+    loop.submit(work(STRATEGY, asked(1)), other)
+    assert isinstance(other.answer(), Answer)
+    loop.submit(work(STRATEGY, asked(2)), other)
+    assert isinstance(other.answer(), Answer)
+
+
 def test_the_bank_pays_nothing_twice(tmp_path: Path) -> None:
     path = tmp_path / "bank.sqlite"
     costs = []

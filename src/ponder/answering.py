@@ -20,7 +20,7 @@ from ponder.law import Law
 from ponder.ledger import Budget, Ledger
 from ponder.lm.protocol import LanguageModel
 from ponder.lm.remembered import RememberedLM
-from ponder.measure import Posterior
+from ponder.measure import Abstain, Posterior, answer_of
 from ponder.notation import parse
 from ponder.question import Question
 from ponder.runtime import Runtime
@@ -87,6 +87,21 @@ class Answer:
                 "count": s.count,
             }
             for s in self.posterior.shares
+        ]
+
+    def traces(self) -> list[dict[str, Any]]:
+        """The traces for JSON: text, answer, status, finish, self-normalised weight."""
+        population = self.posterior.population
+        said = [answer_of(trace) for trace in population.traces]
+        return [
+            {
+                "text": getattr(trace.value, "text", None),
+                "answer": None if isinstance(a, Abstain) else display(a, self.question.kind),
+                "status": trace.status,
+                "finish": getattr(trace.value, "finish", None),
+                "weight": round(float(weight), 6),
+            }
+            for trace, a, weight in zip(population.traces, said, population.weights, strict=True)
         ]
 
     def as_dict(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ponder.binding import Binding
 from ponder.effects import Program
 from ponder.errors import PonderError
 from ponder.ledger import Budget
+from ponder.lm.endpoint import is_endpoint, known_name
 from ponder.lm.protocol import LanguageModel
 from ponder.question import Question, make_question
 from ponder.running import Summary, answer_file
@@ -34,7 +35,15 @@ def load(name: str | None = None, **options: Any) -> LanguageModel:
     None takes the best known model that is installed. Options are those of
     :class:`ponder.lm.llama.LlamaLM` (``cells``, ``width``, ``threads``). Raises PonderError, with
     what to install, if there is no such model.
+
+    ``openai:http://HOST/v1#MODEL`` is a model behind an OpenAI-compatible server, or several
+    (``openai:URL1,URL2#MODEL``): see :func:`ponder.lm.endpoint.model.load_endpoint`, whose options
+    are ``width`` and ``patience``.
     """
+    if name is not None and is_endpoint(name):
+        from ponder.lm.endpoint.model import load_endpoint
+
+        return load_endpoint(name, **options)
     from ponder.lm.llama import LlamaLM
     from ponder.lm.registry import resolve
 
@@ -123,6 +132,8 @@ def model_name(model: LanguageModel | str | None) -> str | None:
         return None
     if not isinstance(model, str):
         return model.name
+    if is_endpoint(model):
+        return known_name(model)
     return Path(model).name if model.endswith(".gguf") and not model.startswith("hf:") else model
 
 
@@ -199,7 +210,9 @@ def _session(
             raise PonderError("replay needs a bank; give the one that has the samples as bank=")
         from ponder.evidence import replaying
 
-        session = replaying.replay(bank, model, questions).session(how.pipeline, **options)
+        session = replaying.replay(bank, model_name(model), questions).session(
+            how.pipeline, **options
+        )
     else:
         loaded = load(model) if model is None or isinstance(model, str) else model
         session = Session(loaded, how.pipeline, bank=bank, replay=replay, **options)

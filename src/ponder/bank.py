@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ponder.errors import PonderError
+from ponder.errors import PonderError, Unavailable
 from ponder.lm.protocol import (
     Completion,
     Draw,
@@ -155,7 +155,7 @@ class Bank:
         except sqlite3.Error as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            raise PonderError(
+            raise Unavailable(
                 f"cannot write to the bank {self.path} ({error}); free some disk, or --no-bank"
             ) from None
 
@@ -172,7 +172,7 @@ class Bank:
                 "INSERT OR REPLACE INTO fact VALUES (?,?,?)", (model, name, json.dumps(value))
             )
         except sqlite3.Error as error:
-            raise PonderError(
+            raise Unavailable(
                 f"cannot write to the bank {self.path} ({error}); free some disk, or --no-bank"
             ) from None
 

@@ -9,6 +9,13 @@ class PonderError(Exception):
     """A mistake that the user can mend; the message says how."""
 
 
+class Unavailable(PonderError):
+    """What the work needs is not to be had now: a disk is full, no server of a model answers.
+
+    Whoever asked through a server of ours can only ask later; its operator can mend it.
+    """
+
+
 class CutShort(Exception):
     """Thrown into a program whose model request will not be served: budget spent or interrupted.
 

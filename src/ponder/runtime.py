@@ -270,6 +270,8 @@ class Runtime:
         for request, value in ended:
             _, task, bank_key, where = request.payload
             del self._flying[task]
+            if isinstance(value, PonderError):
+                continue
             if isinstance(value, Draw):
                 self.admission.forecast.finished(len(value.tokens))
             job = self._job(task)
@@ -277,7 +279,10 @@ class Runtime:
             self._keep((bank_key, job.id, where), request.dist, value)
         self._deposit()
         for request, value in ended:
-            self._machine.resume(request.payload.task, value)
+            if isinstance(value, PonderError):  # a server has refused it
+                self._machine.throw(request.payload.task, value)
+            else:
+                self._machine.resume(request.payload.task, value)
 
     def _may_check(self) -> bool:
         """Whether services may be asked: a cap on tokens or calls does not keep them from it."""

@@ -189,7 +189,8 @@ def _probability(last: Choice | None) -> float | None:
     """exp(mean log-probability of a token) of the newest draw of a model; None if there is none."""
     while last is not None:
         if isinstance(last.value, Draw) and last.value.logp:
-            return math.exp(math.fsum(last.value.logp) / len(last.value.logp))
+            mean = math.fsum(last.value.logp) / len(last.value.logp)
+            return None if math.isnan(mean) else math.exp(mean)  # a server may not tell
         last = last.previous
     return None
 

@@ -15,6 +15,7 @@ from ponder.cli.setup import (
     CardOption,
     ConfidenceOption,
     ContextOption,
+    EndpointOption,
     Interrupts,
     ModelOption,
     NoBankOption,
@@ -40,6 +41,7 @@ def ask(
     risk: RiskOption = None,
     confidence: ConfidenceOption = defaults.CONFIDENCE,
     model: ModelOption = None,
+    endpoint: EndpointOption = None,
     kind: Annotated[
         str | None,
         typer.Option("--kind", "-k", help="number|choice|bool|text|math|json|code|logic."),
@@ -84,6 +86,7 @@ def ask(
         no_bank=no_bank,
         replay=replay,
         context=context,
+        endpoint=endpoint,
         unsafe=unsafe_exec,
         quiet=as_json,
         told=view.told,
@@ -100,10 +103,10 @@ def ask(
 
 
 def _show(answer: Answer, *, as_json: bool, show_traces: bool) -> None:
-    from ponder.cli.report import print_answer, traces_of
+    from ponder.cli.report import print_answer
 
     if as_json:
-        shown = answer.as_dict() | ({"traces": traces_of(answer)} if show_traces else {})
+        shown = answer.as_dict() | ({"traces": answer.traces()} if show_traces else {})
         print(json.dumps(shown, ensure_ascii=False))
     else:
         print_answer(answer, show_traces=show_traces)

@@ -14,6 +14,7 @@ from ponder import defaults
 from ponder.cli.setup import (
     BankOption,
     ContextOption,
+    EndpointOption,
     Interrupts,
     ModelOption,
     NoBankOption,
@@ -21,6 +22,7 @@ from ponder.cli.setup import (
     SeedOption,
     TokensOption,
     UnsafeOption,
+    model_of,
     open_bank,
 )
 
@@ -53,6 +55,7 @@ def bench(
     out: Annotated[Path, typer.Option("--out", "-o", help="A folder for the report.")],
     strategy: StrategiesOption = None,
     model: ModelOption = None,
+    endpoint: EndpointOption = None,
     limit: LimitOption = None,
     orders: OrdersOption = 20,
     scorer: ScorerOption = None,
@@ -87,7 +90,7 @@ def bench(
     with Bar() as bar:
         evaluation, notes = prepare(
             found,
-            model=model,
+            model=model_of(model, endpoint),
             orders=orders,
             seed=seed,
             max_tokens=max_tokens,
@@ -133,6 +136,7 @@ def prepare(
     interrupts: Interrupts,
 ) -> tuple[Evaluation, list[str]]:
     """Open the bank, bind what was recorded or load the model; with what to say about that."""
+    from ponder.api import model_name
     from ponder.bank import Bank
     from ponder.cli.setup import load_with_progress
     from ponder.evidence.replaying import evaluation
@@ -150,7 +154,7 @@ def prepare(
     return evaluation(
         tasks,
         opened,
-        model if replay else load_with_progress(model, context),
+        model_name(model) if replay else load_with_progress(model, context),
         Services(unsafe=unsafe),
         orders=orders,
         seed=seed,

@@ -17,6 +17,7 @@ from ponder.cli.check_command import check
 from ponder.cli.methods_command import methods
 from ponder.cli.papers_command import papers
 from ponder.cli.run_command import run
+from ponder.cli.serve_command import serve
 from ponder.cli.tune_command import tune
 from ponder.errors import PonderError
 
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command()(ask)
 app.command()(run)
+app.command()(serve)
 app.command()(check)
 app.command()(bench)
 app.command()(tune)

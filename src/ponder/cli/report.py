@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -11,9 +9,6 @@ from rich.table import Table
 from ponder.answering import Answer
 from ponder.dist import NEG_INF
 from ponder.grading import program_of
-from ponder.measure import Abstain, answer_of
-from ponder.trace import Trace
-from ponder.verify.answers import display
 
 
 def print_answer(answer: Answer, *, show_traces: bool = False) -> None:
@@ -100,29 +95,8 @@ def _cost(answer: Answer) -> str:
     return "cost: " + "; ".join(parts)
 
 
-def said(trace: Trace[Any]) -> Any:
-    """A trace's canonical answer, None if it gave none."""
-    found = answer_of(trace)
-    return None if isinstance(found, Abstain) else found
-
-
-def traces_of(answer: Answer) -> list[dict[str, Any]]:
-    """The traces for JSON: text, answer, status, self-normalised weight."""
-    population = answer.posterior.population
-    return [
-        {
-            "text": getattr(trace.value, "text", None),
-            "answer": None if said(trace) is None else display(said(trace), answer.question.kind),
-            "status": trace.status,
-            "finish": getattr(trace.value, "finish", None),
-            "weight": round(float(weight), 6),
-        }
-        for trace, weight in zip(population.traces, population.weights, strict=True)
-    ]
-
-
 def _print_traces(console: Console, answer: Answer) -> None:
-    for number, row in enumerate(traces_of(answer), 1):
+    for number, row in enumerate(answer.traces(), 1):
         head = f"trace {number}: weight {row['weight']:.3f}, answer {row['answer'] or 'none'}"
         console.rule(f"{escape(head)} ({row['finish'] or row['status']})", align="left")
         console.print(escape(row["text"] or "(nothing)"), soft_wrap=True)

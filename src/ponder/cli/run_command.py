@@ -16,6 +16,7 @@ from ponder.cli.setup import (
     CardOption,
     ConfidenceOption,
     ContextOption,
+    EndpointOption,
     Interrupts,
     ModelOption,
     NoBankOption,
@@ -28,6 +29,7 @@ from ponder.cli.setup import (
     TokensOption,
     UnsafeOption,
     make_session,
+    model_of,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def run(
     risk: RiskOption = None,
     confidence: ConfidenceOption = defaults.CONFIDENCE,
     model: ModelOption = None,
+    endpoint: EndpointOption = None,
     system: SystemOption = None,
     seed: SeedOption = 0,
     max_tokens: TokensOption = None,
@@ -81,6 +84,7 @@ def run(
             no_bank=no_bank,
             replay=replay,
             context=context,
+            endpoint=endpoint,
             unsafe=unsafe_exec,
             watch=bar.watch,
         )
@@ -93,7 +97,7 @@ def run(
             out,
             session=session,
             strategy=how.pipeline,
-            model=model_name(model),
+            model=model_name(model_of(model, endpoint)),
             seed=seed,
             card=how.fingerprint,
             system=system,

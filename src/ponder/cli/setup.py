@@ -41,7 +41,14 @@ ConfidenceOption = Annotated[
     float, typer.Option("--confidence", help="The confidence with which --risk holds.")
 ]
 ModelOption = Annotated[
-    str | None, typer.Option("--model", "-m", help="A model's name, a .gguf path, or hf:...")
+    str | None,
+    typer.Option("--model", "-m", help="A model's name, a .gguf path, hf:..., or openai:URL#NAME."),
+]
+EndpointOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--endpoint", help="A server of the model, such as http://host:8000/v1; may be repeated."
+    ),
 ]
 SystemOption = Annotated[str | None, typer.Option("--system", help="The system prompt.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Another seed, other samples.")]
@@ -83,6 +90,7 @@ def make_session(
     no_bank: bool,
     replay: bool,
     context: int,
+    endpoint: Sequence[str] | None = None,
     unsafe: bool = False,
     quiet: bool = False,
     told: Callable[[str, object], None] | None = None,
@@ -96,7 +104,7 @@ def make_session(
     from ponder.verify.services import Services
 
     opened = open_bank(bank, no_bank, replay)
-    model = model or how.model
+    model = model_of(model or how.model, endpoint)
     options: dict[str, Any] = {
         "seed": seed,
         "budget": budget,
@@ -106,9 +114,10 @@ def make_session(
         "worth": how.worth,
     }
     if replay and opened is not None:
+        from ponder.api import model_name
         from ponder.evidence import replaying
 
-        bound = replaying.replay(opened, model, questions)
+        bound = replaying.replay(opened, model_name(model), questions)
         for note in bound.notes:
             print(note, file=sys.stderr if quiet else sys.stdout)
         session = bound.session(how.pipeline, **options)
@@ -146,8 +155,19 @@ def default_bank() -> Path:
     return Path(chosen) if chosen else platformdirs.user_data_path("ponder") / "bank.sqlite"
 
 
+def model_of(model: str | None, endpoint: Sequence[str] | None) -> str | None:
+    """The model's name with the servers that ``--endpoint`` gave."""
+    from ponder.lm.endpoint import with_endpoints
+
+    return with_endpoints(model, endpoint)
+
+
 def load_with_progress(model: str | None, context: int) -> Any:
     """Load a model; assembling its weights the first time shows a bar."""
+    from ponder.lm.endpoint import is_endpoint
+
+    if model is not None and is_endpoint(model):
+        return _open_endpoint(model)
     from ponder.cli.progress import byte_progress, spinner
     from ponder.lm.registry import resolve
 
@@ -159,6 +179,14 @@ def load_with_progress(model: str | None, context: int) -> Any:
         from ponder.lm.llama import LlamaLM
 
         return LlamaLM(file.path, name=file.name, fingerprint=file.sha256, cells=context)
+
+
+def _open_endpoint(model: str) -> Any:
+    from ponder.cli.progress import spinner
+    from ponder.lm.endpoint.model import load_endpoint
+
+    with spinner(f"asking {model}"):
+        return load_endpoint(model, warn=lambda text: print(f"ponder: {text}", file=sys.stderr))
 
 
 class Interrupts:

@@ -21,12 +21,14 @@ from ponder.cli.bench_command import (
 from ponder.cli.setup import (
     BankOption,
     ContextOption,
+    EndpointOption,
     Interrupts,
     ModelOption,
     NoBankOption,
     ReplayOption,
     SeedOption,
     UnsafeOption,
+    model_of,
 )
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ def tune(
         typer.Option("--again", help="An earlier card on these tasks, whose looks are spent."),
     ] = None,
     model: ModelOption = None,
+    endpoint: EndpointOption = None,
     limit: LimitOption = None,
     orders: OrdersOption = 20,
     scorer: ScorerOption = None,
@@ -93,7 +96,7 @@ def tune(
     with Bar() as bar:
         evaluation, notes = prepare(
             found,
-            model=model,
+            model=model_of(model, endpoint),
             orders=orders,
             seed=seed,
             max_tokens=None,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,30 @@ class Measured:
     orders: int
     runs: tuple[Run, ...] = field(repr=False)
     failures: tuple[tuple[str, str], ...] = ()
+
+    def part(self, at: Mapping[str, int], first: int = 0) -> Measured:
+        """The same of some of the questions: ``at`` has their places, by id, in their new order.
+
+        No question's samples, nor their orders, depend on the others, so that this is what these
+        alone would give, except that ``spent`` stays the mean of all. The order number ``first`` of
+        the samples stands first; the others follow in turn.
+        """
+        places, every = list(at.values()), len(self.right)
+        turns = [(first + turn) % self.orders for turn in range(self.orders)]
+        runs = [
+            replace(self.runs[o * every + i], question=j)
+            for o in turns
+            for j, i in enumerate(places)
+        ]
+        return replace(
+            self,
+            right=self.right[places],
+            answered=self.answered[places],
+            tokens=self.tokens[places],
+            covered=self.covered[places],
+            runs=tuple(runs),
+            failures=tuple(failure for failure in self.failures if failure[0] in at),
+        )
 
 
 @dataclass
@@ -126,10 +150,12 @@ class Evaluation:
         return found
 
     def measure(self, strategy: Pipeline, first: Sequence[Answer | PonderError]) -> Measured:
-        """What a strategy is worth, given its ``first`` run, by random orders of the samples."""
+        """What a strategy is worth, given its ``first`` run, by random orders of the samples.
+
+        A question that fails does so in all of them, which is no reason not to run the others.
+        """
         tally = _Tally(self, strategy)
-        failed = any(isinstance(answer, PonderError) for answer in first)
-        for order in range(0 if failed else self._orders(strategy)):
+        for order in range(self._orders(strategy)):
             again = self._again(strategy, order, shuffled=True)
             if again is None:
                 tally = _Tally(self, strategy)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ponder.answering import Answer
 from ponder.blocks.weigh import Weigh, notation_name
@@ -73,8 +73,8 @@ def rates(name: str, answers: Sequence[Answer | PonderError], grader: Grader) ->
     return found | _resampling(accepted, right)
 
 
-def clustered(hits: Sequence[int], of: Sequence[int]) -> Rate:
-    """The rate of ``hits`` among ``of`` traces, both by question (Q,).
+def clustered(hits: ArrayLike, of: ArrayLike) -> Rate:
+    """The rate of ``hits`` among ``of`` traces, both by question (Q,); means over runs, too.
 
     The exact interval (Clopper & Pearson 1934) with an effective number of traces: as many
     independent ones as vary by as much as questions do (Korn & Graubard 1998), between the number
@@ -88,7 +88,7 @@ def clustered(hits: Sequence[int], of: Sequence[int]) -> Rate:
     if not questions:
         return Rate(None, 0.0, 1.0, 0)
     rate = float(h.sum()) / total
-    effective = float(questions)
+    effective = min(float(questions), total)
     if questions > 1 and 0 < rate < 1:
         apart = h - rate * n
         variance = questions / (questions - 1) * float(apart @ apart) / total**2

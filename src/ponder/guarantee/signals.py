@@ -38,7 +38,7 @@ def signals(posterior: Posterior) -> dict[str, float]:
     weighed = list(zip(posterior.population.traces, posterior.population.weights, strict=True))
     givers = [(t, w) for t, w in weighed if w > 0 and answer_of(t) == posterior.answer]
     values: list[tuple[Any, float]] = [(trace.value, weight) for trace, weight in givers]
-    written = [(v, w) for v, w in values if getattr(v, "length", 0)]
+    written = [(v, w) for v, w in values if getattr(v, "length", 0) and not math.isnan(v.log_prob)]
     if written:
         found["log_prob"] = _mean([(v.log_prob / v.length, w) for v, w in written])
     if givers and any(t.log_potential != 0 for t, _ in weighed):

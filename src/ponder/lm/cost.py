@@ -162,6 +162,8 @@ def measure(
     if not words:
         raise PonderError("the model knows no token of the text; give measure another text")
     engine: Engine | None = getattr(model, "engine", None)
+    if engine is not None and not hasattr(engine, "decoder"):
+        raise PonderError(f"{model.name} is behind a server, whose load is not known; not timed")
     if engine is None and tuple(widths) != (1,):
         raise PonderError(f"{model.name} has no engine that batches; measure it with widths=(1,)")
     longest = max(prompts) + max(widths) * (max(outputs) + 1)

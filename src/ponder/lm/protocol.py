@@ -17,6 +17,10 @@ from ponder.lm.sampling_law import SamplingLaw, log_law, restricted
 Tokens = tuple[int, ...]
 Finish = Literal["stop", "length", "dead"]
 Message = dict[str, str]
+UNTOLD = (
+    "the log-probability of a reply is needed here, and the server of {} did not tell it; use an "
+    "embedded model, or a method that does without"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,8 @@ class Draw:
     ``tokens`` includes the end token where one was drawn; ``prompt``, ``law`` and ``model`` (its
     fingerprint) say what they were drawn from.
     ``logp`` holds each token's log-probability under the model itself (temperature 1, nothing cut
-    off), ``logq`` under the law it was actually drawn from. ``finish`` is "stop" (end token or
+    off), ``logq`` under the law it was actually drawn from; NaN where a server did not tell.
+    ``finish`` is "stop" (end token or
     stop string), "length", or "dead" where the grammar leaves nothing. ``log_evidence`` is the
     sum over tokens of the log of the mass that the law gave to what the ``grammar`` allowed; 0
     without one, -inf for a dead draw.
@@ -123,7 +128,14 @@ class Completion:
         """Under this law, whatever law ``value`` was drawn from.
 
         What the draw recorded answers where it can; otherwise the model is asked for every token.
+        Raises PonderError where the server that drew it did not tell.
         """
+        found = self._log_prob(value)
+        if math.isnan(found):
+            raise PonderError(UNTOLD.format(self.model.name))
+        return found
+
+    def _log_prob(self, value: Draw) -> float:
         if self.grammar is None and value.finish == "dead":
             return NEG_INF
         if self._recorded(value):

@@ -308,5 +308,5 @@ def _unknown(name: str) -> PonderError:
     hint = f"did you mean {' or '.join(dict.fromkeys(near))}? " if near else ""
     return PonderError(
         f"no model is called {name!r}: {hint}known are {', '.join(KNOWN)}; "
-        "or give the path of a .gguf file or hf:ORG/REPO/FILE.gguf"
+        "or give the path of a .gguf file, hf:ORG/REPO/FILE.gguf, or openai:http://HOST/v1#MODEL"
     )

@@ -36,8 +36,9 @@ class Reply:
     ``answer`` is its canonical answer, None if there is none to be read or the reply was cut off
     (then it abstains). ``transcript`` holds the prompt's and the reply's tokens without the end
     token: what a judge reads on from. ``log_prob`` is the log-probability of its ``length`` tokens
-    under the model at temperature 1, in nats. ``program`` is the code in it, if that was asked for;
-    ``notes`` is what a critic said of it, ``tests`` are tests written for it.
+    under the model at temperature 1, in nats, NaN where a server did not tell. ``program`` is the
+    code in it, if that was asked for; ``notes`` is what a critic said of it, ``tests`` are tests
+    written for it.
     """
 
     text: str
@@ -135,9 +136,14 @@ def _parsed(
 
 
 def _log_prob(binding: Binding, prompt: Tokens, draws: Sequence[Draw]) -> float:
-    """Of all that was drawn, at temperature 1; what was drawn after another prompt is asked."""
+    """Of all that was drawn, at temperature 1; what was drawn after another prompt is asked.
+
+    NaN where a server did not tell: an error for whoever scores the reply by it.
+    """
     terms = []
     for draw in draws:
+        if any(map(math.isnan, draw.logp)):
+            return math.nan
         terms.append(Completion(binding.model, prompt).log_prob(draw))
         prompt += draw.tokens
     return math.fsum(terms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ponder.binding import Potential, given
@@ -14,6 +15,11 @@ def _length(value: Any) -> int:
         raise PonderError(
             f"a reply of a language model is scored by its words, not {str(value)[:40]!r}; "
             "put it behind a program such as cot"
+        )
+    if math.isnan(getattr(value, "log_prob", 0.0)):
+        raise PonderError(
+            "the server of the model did not tell the log-probability of a reply, which "
+            "perplexity and likelihood are; use an embedded model, or another potential"
         )
     return int(length)
 

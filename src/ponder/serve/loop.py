@@ -6,6 +6,7 @@ waits for a model, those that hold the fewest places first; then the engines tak
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -116,16 +117,26 @@ class Loop:
         finally:
             self._opened.set()
         while self._live or self._closing is None:
-            self._take()
-            for ticket, live in sorted(self._live.items(), key=_places):
-                self._turn(ticket, live)
-            for engine in self._engines():
-                self._step(engine)
-            for live in self._live.values():
-                live.speak()
-            self._look()
+            try:
+                self._round()
+            except Exception as error:  # a bug: nobody may wait for ever
+                for ticket in list(self._live):
+                    self._fail(ticket, error)
         if self._bank is not None:
             self._bank.close()
+
+    def _round(self) -> None:
+        self._take()
+        for ticket, live in sorted(self._live.items(), key=_places):
+            self._turn(ticket, live)
+        for engine in self._engines():
+            self._step(engine)
+        for ticket, live in list(self._live.items()):
+            try:
+                live.speak()
+            except Exception as error:
+                self._fail(ticket, error)
+        self._look()
 
     def _open(self) -> None:
         model = self._open_model()
@@ -189,6 +200,14 @@ class Loop:
             live.close()
             self._spent.add(live.runtime.spent)
 
+    def _fail(self, ticket: Ticket, error: BaseException) -> None:
+        """End a request that has failed, and no other."""
+        live = self._live.get(ticket)
+        if live is not None:
+            self._drop(ticket)
+            with contextlib.suppress(Exception):  # whoever should hear it may be gone
+                live.fail_all(error)
+
     def _cut(self, ticket: Ticket, reason: str) -> None:
         live = self._live.get(ticket)
         if live is not None:
@@ -197,11 +216,10 @@ class Loop:
     def _turn(self, ticket: Ticket, live: Live) -> None:
         try:
             live.runtime.collect()
-            if live.go_on():
-                return
-        except Exception as error:  # a bug, or a full disk: it ends this request and no other
-            live.fail_all(error)
-        self._drop(ticket)
+            if not live.go_on():
+                self._drop(ticket)
+        except Exception as error:  # a bug, or a full disk
+            self._fail(ticket, error)
 
     def _step(self, engine: Any) -> None:
         if not (engine.running or engine.waiting):
@@ -212,8 +230,7 @@ class Loop:
         except Exception as error:  # nobody knows whose fault it is
             for ticket, live in list(self._live.items()):
                 if engine in live.runtime.engines:
-                    live.fail_all(error)
-                    self._drop(ticket)
+                    self._fail(ticket, error)
             engine.recover()
             return
         seconds = time.monotonic() - before
@@ -223,8 +240,7 @@ class Loop:
             try:
                 live.runtime.deliver(own, busy, seconds)
             except Exception as error:
-                live.fail_all(error)
-                self._drop(ticket)
+                self._fail(ticket, error)
 
     def _engines(self) -> list[Any]:
         """The engines of the requests at work, each once."""
