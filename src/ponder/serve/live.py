@@ -131,12 +131,13 @@ def certain(text: str, stops: Sequence[str]) -> str:
 
 
 def _row(trace: Any, kind: str) -> dict[str, Any]:
+    """A trace on its way: one that is unfinished is still being written."""
     values = [choice.value for choice in trace.choices]
     written = "".join(str(getattr(value, "text", "")) for value in values)
     answer = answer_of(trace) if trace.status == "finished" else Abstain()
     return {
         "text": str(getattr(trace.value, "text", "") or written),
         "answer": None if isinstance(answer, Abstain) else display(answer, kind),
-        "status": trace.status,
+        "status": "running" if trace.status == "unfinished" else trace.status,
         "tokens": sum(len(getattr(value, "tokens", ())) for value in values),
     }
