@@ -121,6 +121,7 @@ def test_names() -> None:
         "openai:http://a/v1,http://b/v1#m"
     )
     assert parse_spec(with_endpoints(None, ["http://a"]) or "").model is None
+    assert with_endpoints("openai:m", ["http://a"]) == "openai:http://a/v1#m"  # as cards have it
 
 
 @pytest.mark.parametrize(

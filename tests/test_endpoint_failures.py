@@ -35,7 +35,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failures are waited for less, and there is no key."""
     monkeypatch.setattr(failures, "FIRST", 0.02)
     monkeypatch.setattr(failures, "MOST", 0.1)
-    for name in failures.KEYS:
+    for name in (failures.KEY, failures.OPENAI_KEY):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -171,7 +171,10 @@ def test_a_wrong_key_is_said_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> N
     with FakeServer(key="sk-right") as server:
         with pytest.raises(PonderError, match=r"wants a key .*PONDER_API_KEY"):
             load_endpoint(server.name)
-        monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong")
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-right")  # which is not for this host
+        with pytest.raises(PonderError, match="wants a key"):
+            load_endpoint(server.name)
+        monkeypatch.setenv("PONDER_API_KEY", "sk-wrong")
         with pytest.raises(PonderError, match="refuses its key") as raised:
             load_endpoint(server.name)
         assert "sk-" not in str(raised.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +11,11 @@ import pytest
 
 import ponder
 from fake_server import Body, FakeServer, Said, entry, piece, reply
+from ponder.answering import as_strategy
 from ponder.lm.endpoint.asking import GO_ON
 from ponder.lm.endpoint.model import EndpointLM, load_endpoint
+from ponder.serve.loop import Loop
+from ponder.serve.work import Ended, Work, Wrote
 
 pytest.importorskip("httpx")
 STEPS = "steps | draw(1) | vote"
@@ -144,3 +148,30 @@ def test_a_stream_that_breaks_is_begun_again() -> None:
         model.close()
         assert asked.text == "7"
         assert _value(asked).text == WRITTEN
+
+
+def test_what_somebody_listens_to_is_read_as_it_is_written() -> None:
+    """The bare model of ``ponder serve``, before servers."""
+    heard: list[Any] = []
+    ended = threading.Event()
+
+    def hear(event: Any) -> None:
+        heard.append(event)
+        if isinstance(event, Ended):
+            ended.set()
+
+    with FakeServer(_streamed) as server:
+        loop = Loop(lambda: load_endpoint(server.name))
+        loop.start()
+        pipeline = as_strategy("chat(stop=('never',)) | draw(1) | vote")
+        loop.submit(Work(pipeline, (ponder.Question("3 + 4?", "text"),), words=True), hear)
+        assert ended.wait(60)
+        loop.close()
+    words = [event.text for event in heard if isinstance(event, Wrote)]
+    assert "".join(words) == WRITTEN
+    assert len(words) > 2
+    asked = server.asked[-1]
+    assert (asked["stream"], asked["stop"]) == (True, ["never"])
+    answer = heard[-1].answer
+    assert _value(answer).finish == "stop"
+    assert answer.ledger.prompt_computed + answer.ledger.prompt_reused == 20

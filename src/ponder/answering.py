@@ -18,6 +18,7 @@ from ponder.grading import is_right, program_of
 from ponder.job import Outcome
 from ponder.law import Law
 from ponder.ledger import Budget, Ledger
+from ponder.lm.endpoint import is_endpoint, known_name
 from ponder.lm.protocol import LanguageModel
 from ponder.lm.remembered import RememberedLM
 from ponder.measure import Abstain, Posterior, answer_of
@@ -166,6 +167,7 @@ class Session:
     def __post_init__(self) -> None:
         if self.replay and self.bank is None:
             raise PonderError("replay needs a bank; leave out --no-bank")
+        self.strategy.check_learnt()  # here, and not once a question
         self.runtime = Runtime(
             seed=self.seed,
             budget=self.budget,
@@ -185,7 +187,8 @@ class Session:
     def _loaded(self, name: str) -> LanguageModel:
         """Another model by name; from the bank alone if this is a replay."""
         if self.replay and self.bank is not None:
-            return RememberedLM(self.bank, name, None)
+            known = known_name(name) if is_endpoint(name) else name
+            return RememberedLM(self.bank, known or name, None)
         if self.load is None:
             raise PonderError(f"the strategy names the model {name!r}; give the session a load=")
         model = self.load(name)

@@ -25,12 +25,16 @@ class Job:
 
 
 class Asked(NamedTuple):
-    """Who waits for a model request: the task, its runtime, and where the bank keeps the answer."""
+    """Who waits for a model request: the task, its runtime, and where the bank keeps the answer.
+
+    ``aloud``: somebody listens while it is written.
+    """
 
     runtime: Runtime
     task: Task
     bank_key: bytes
     where: str
+    aloud: bool = False
 
 
 @dataclass(frozen=True)

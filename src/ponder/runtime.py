@@ -59,6 +59,7 @@ class Runtime:
         self.cut: str | None = None
         self.admission = Admission(self.budget)
         self.engines: list[Any] = []
+        self.aloud = False  # whether somebody listens while replies are written
         self._told = told
         self._watch = watch
         self._machine = Machine(self)
@@ -227,7 +228,7 @@ class Runtime:
             return self._draw_now(dist, key, (bank_key, job.id, where), job)
         if engine not in self.engines:
             self.engines.append(engine)
-        asked = Asked(self, task, bank_key, where)
+        asked = Asked(self, task, bank_key, where, self.aloud)
         request = engine.request(dist, key, job.ledger, asked)
         self._waiting.append((engine, request))
         return PENDING
@@ -268,7 +269,7 @@ class Runtime:
         """What came of a step over ``busy`` sequences: (request, value) of those that ended."""
         self.admission.forecast.stepped(busy, seconds)
         for request, value in ended:
-            _, task, bank_key, where = request.payload
+            _, task, bank_key, where, _ = request.payload
             del self._flying[task]
             if isinstance(value, PonderError):
                 continue

@@ -26,6 +26,7 @@ class Live:
         work = ticket.work
         session = open_session(work, self._hear)
         self.runtime = session.runtime
+        self.runtime.aloud = work.words
         self._indices = {q.id: i for i, q in enumerate(work.questions)}
         self._stages = Stages()
         self._so_far = [SoFar() for _ in work.questions]

@@ -13,7 +13,7 @@ SCHEME = "openai:"
 CONTINUATIONS = ("vllm", "sglang", "llama", "none")
 WIDTH = 32
 SECONDS = 600.0
-_FORM = "write openai:http://HOST:PORT/v1#MODEL"
+_FORM = "write openai:http://HOST:PORT/v1#MODEL, or --endpoint http://HOST:PORT/v1"
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,9 @@ def with_endpoints(model: str | None, endpoints: Sequence[str] | None) -> str | 
     if not endpoints:
         return model
     urls = tuple(_url(url) for url in endpoints)
-    if is_endpoint(model):
-        assert model is not None
+    if model is not None and is_endpoint(model):
+        if not _has_address(model):  # the name that results and cards have
+            return Spec(urls, model.removeprefix(SCHEME)).text
         spec = parse_spec(model)
         return replace(spec, urls=tuple(dict.fromkeys((*spec.urls, *urls)))).text
     return Spec(urls, model).text
@@ -81,11 +82,14 @@ def display_name(model: str) -> str:
 
 def known_name(name: str) -> str | None:
     """:func:`display_name`, if ``name`` says which model it is; the reverse is not possible."""
-    rest = name.removeprefix(SCHEME)
-    if not rest.startswith(("http://", "https://")):
+    if not _has_address(name):
         return name  # it is one already
     model = parse_spec(name).model
     return None if model is None else display_name(model)
+
+
+def _has_address(name: str) -> bool:
+    return name.removeprefix(SCHEME).startswith(("http://", "https://"))
 
 
 def fingerprint_of(model: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ponder.errors import PonderError
-from ponder.lm.endpoint.asking import body_of, goes_on, streams
+from ponder.lm.endpoint.asking import body_of, goes_on
 from ponder.lm.endpoint.client import get, post, stream
 from ponder.lm.endpoint.failures import Again, delay
 from ponder.lm.endpoint.pool import BUSY_PATIENCE, TRIES, Address, Pool
@@ -98,8 +99,10 @@ class Asker:
             self._warn(_STITCHED.format(self.model))
         body = body_of(request, self.model, kind, logprobs=self.logprobs)
         url = f"{address.url}/chat/completions"
-        if isinstance(dist, Completion) and streams(dist, kind):
+        if isinstance(dist, Completion) and "stream" in body:
             written = await self._streamed(address, url, body, request)
+            if "stop" in body:  # whether it was that, no chunk says
+                written = replace(written, stopped=None)
             return draw_of(dist, written, kind), written.usage
         reply = await post(address.client, url, body)
         if isinstance(dist, OptionLogProbs):

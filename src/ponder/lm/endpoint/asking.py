@@ -54,9 +54,9 @@ def body_of(request: Request, model: str, kind: Kind, *, logprobs: bool) -> dict
     found |= {"max_tokens": dist.max_tokens, **kind.law(dist.law), "seed": request.seed}
     if logprobs:
         found |= {"logprobs": True, "top_logprobs": 1}
-    if streams(dist, kind):
+    if request.aloud or streams(dist, kind):
         found |= {"stream": True, "stream_options": {"include_usage": True}}
-    elif dist.stop:
+    if dist.stop and not streams(dist, kind):
         found["stop"] = list(dist.stop)
         if dist.segment:
             found |= kind.whole_stop or {}

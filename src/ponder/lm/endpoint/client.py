@@ -34,11 +34,12 @@ def open_client(url: str, width: int, seconds: float, transport: Any = None) -> 
     Proxies of the environment are used, but not for this machine. ``transport`` is for tests.
     """
     library = httpx()
-    own = urlsplit(url).hostname in _LOOPBACK
+    host = urlsplit(url).hostname
+    own = host in _LOOPBACK
     limits = library.Limits(max_connections=width + 4, max_keepalive_connections=width + 4)
     if transport is None and (own or not getproxies()):
         transport = library.AsyncHTTPTransport(limits=limits, socket_options=_keep_alive())
-    headers = {"Authorization": f"Bearer {found}"} if (found := key()) else {}
+    headers = {"Authorization": f"Bearer {found}"} if (found := key(host)) else {}
     timeout = library.Timeout(seconds, connect=CONNECT, pool=None)
     return library.AsyncClient(limits=limits, timeout=timeout, headers=headers, transport=transport)
 

@@ -8,10 +8,11 @@ import random
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 from ponder.errors import PonderError
 
-KEYS = ("PONDER_API_KEY", "OPENAI_API_KEY")
+KEY, OPENAI_KEY = "PONDER_API_KEY", "OPENAI_API_KEY"
 FIRST, MOST = 0.5, 30.0  # seconds to wait after a first failure, and at most
 LONGEST_WAIT = 600.0  # seconds that a server may ask for
 AGAIN = frozenset({408, 409, 425, 429, *range(500, 600)})
@@ -42,9 +43,10 @@ class Again(Exception):
         self.slow = slow
 
 
-def key() -> str | None:
-    """The key for servers, from the environment."""
-    return next((found for name in KEYS if (found := os.environ.get(name))), None)
+def key(host: str | None = None) -> str | None:
+    """The key for the server ``host``, from the environment; OpenAI's own goes nowhere else."""
+    own = host is not None and (host == "openai.com" or host.endswith(".openai.com"))
+    return os.environ.get(KEY) or (os.environ.get(OPENAI_KEY) if own else None) or None
 
 
 def delay(failures: int) -> float:
@@ -61,8 +63,9 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, where: str) ->
         busy = status in (429, 503) or wait is not None
         return Again(why, wait=wait, busy=busy, down=status == 502 and not busy)
     if status in (401, 403):
-        given = "refuses its key" if key() else "wants a key"
-        return PonderError(f"{where} {given} ({status}); put the right one into {KEYS[0]}")
+        host = urlsplit(where.rpartition(" ")[2]).hostname
+        given = "refuses its key" if key(host) else "wants a key"
+        return PonderError(f"{where} {given} ({status}); put the right one into {KEY}")
     return PonderError(f"{where} refuses the request ({status}): {said or 'it does not say why'}")
 
 
@@ -76,9 +79,10 @@ def message_in(body: bytes) -> str:
         text = found if isinstance(found, str) else text
     except ValueError:
         pass
-    secret = key()
     text = " ".join(text.split())
-    text = text.replace(secret, "***") if secret else text
+    for name in (KEY, OPENAI_KEY):
+        secret = os.environ.get(name)
+        text = text.replace(secret, "***") if secret else text
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 

@@ -12,10 +12,21 @@ from ponder.lm.protocol import Completion, NextToken, OptionLogProbs, Tokens
 class Request:
     """What is asked, its randomness, and what is known of it so far; as the runtime sees it.
 
-    Text arrives in the end, or while it is written where it is streamed (``generated``, ``text``).
+    Text arrives in the end, or while it is written where it is streamed (``generated``, ``text``):
+    if somebody listens, who is ``aloud``, or where it is ended here.
     """
 
-    __slots__ = ("dist", "future", "generated", "ledger", "payload", "prompt", "stream_key", "text")
+    __slots__ = (
+        "aloud",
+        "dist",
+        "future",
+        "generated",
+        "ledger",
+        "payload",
+        "prompt",
+        "stream_key",
+        "text",
+    )
 
     length = 0  # of the prompt nothing is known to be read before the end
 
@@ -30,6 +41,7 @@ class Request:
         self.stream_key = stream_key
         self.ledger = ledger
         self.payload = payload
+        self.aloud: bool = getattr(payload, "aloud", False)
         self.prompt: Tokens = dist.prompt
         self.future: Future[None] | None = None
         self.generated = 0
