@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponder.answering import Answer
+from ponder.evidence.learning import Logistic
 from ponder.measure import Abstain, answer_of
 from ponder.question import Question
+from ponder.recipes.odds import told
 from ponder.recipes.prompting import Reply
 from ponder.spending import Seen
 
@@ -56,13 +58,11 @@ def load(questions: list[Question], answers: Mapping[str, Answer], prompt: Float
         for j, trace in enumerate(traces):
             answer, reply = answer_of(trace), cast(Reply, trace.value)
             found.tokens[i, j] = reply.length
-            found.signals[i, j, 0] = reply.log_prob / reply.length
+            found.signals[i, j] = told(reply)
             if not isinstance(answer, Abstain):
                 number = numbers.setdefault(answer, len(numbers))
                 found.answers[i, j] = number
                 found.right[i, number] = bool(question.correct(answer))
-                value = float(answer)  # type: ignore[arg-type]
-                found.signals[i, j, 1:] = value.is_integer(), value < 0
     return found
 
 
@@ -73,22 +73,9 @@ def odds(data: Recorded, signals: Floats, fold: Ints) -> Floats:
     credit = np.take_along_axis(data.right, np.maximum(data.answers, 0), axis=1)
     for half in (0, 1):
         learn = there & (fold != half)[:, None]
-        found[fold == half] = np.exp(_logits(signals[learn], credit[learn], signals[fold == half]))
+        learnt = Logistic.fitted(signals[learn], credit[learn])
+        found[fold == half] = np.exp(learnt.log_odds(signals[fold == half]))
     return found
-
-
-def _logits(signals: Floats, credit: Floats, wanted: Floats, ridge: float = 10.0) -> Floats:
-    from scipy.optimize import minimize
-
-    mean, spread = signals.mean(axis=0), signals.std(axis=0) + 1e-9
-    x = (signals - mean) / spread
-
-    def loss(b: Floats) -> float:
-        z = b[0] + x @ b[1:]
-        return float(np.logaddexp(0, z).sum() - credit @ z + ridge * b[1:] @ b[1:] / 2)
-
-    b = minimize(loss, np.zeros(x.shape[1] + 1)).x
-    return np.asarray(b[0] + (wanted - mean) / spread @ b[1:])
 
 
 def votes_of(data: Recorded, kind: str, order: int) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,33 @@ def test_a_question_that_fails_is_named_and_counts_as_wrong(tmp_path: Path) -> N
     (failure,) = found["methods"][0]["failures"]
     assert failure["id"] == "q0"
     assert found["methods"][0]["curve"][-1]["by_question"]["right"][0] == 0
+
+
+def test_a_question_that_fails_does_not_keep_others_from_other_orders(tmp_path: Path) -> None:
+    evaluation = replayed(tmp_path, 5)
+    del evaluation.samples.prompts[next(iter(evaluation.samples.prompts))]
+    strategy = as_strategy("cot | draw(1) | vote")
+    measured = evaluation.measure(strategy, evaluation.sample(strategy))
+    assert measured.orders == 5
+    assert len(measured.failures) == 1
+    assert [run.credit for run in measured.runs if run.question == 0] == [0] * 5
+
+
+def test_a_part_is_what_its_questions_alone_would_give(tmp_path: Path) -> None:
+    strategy = as_strategy("cot | draw(2) | vote")
+    whole = replayed(tmp_path, 6)
+    found = whole.measure(strategy, whole.sample(strategy))
+    alone = replace(whole, questions=[whole.questions[i] for i in (2, 0)])
+    own = alone.measure(strategy, alone.sample(strategy))
+    part = found.part({"q2": 2, "q0": 0})
+    assert (part.runs, list(part.right), list(part.tokens)) == (
+        own.runs,
+        list(own.right),
+        list(own.tokens),
+    )
+    assert found.part({"q2": 2, "q0": 0}, 4).runs == own.runs[8:] + own.runs[:8]
+    failing = replace(found, failures=(("q1", "why"), ("q2", "why")))
+    assert failing.part({"q2": 2, "q0": 0}).failures == (("q2", "why"),)
 
 
 def test_a_method_that_fails_on_every_question_is_an_error(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ SHOWS = {
     "verifier": {"judge", "arbitrage", "accepted"},
     "logits": {
         *("judge", "selfeval", "perplexity", "tournament", "thinksum", "constrained", "speculate"),
-        *("contrasted", "detected", "spec_reason", "arbitrage"),
+        *("contrasted", "detected", "spec_reason", "arbitrage", "odds"),
     },
     "second model": {"speculate", "spec_reason", "arbitrage"},
     "sandbox": {"pot", "agrees", "executed_tests", "consensus", "hypotheses", "passing"},

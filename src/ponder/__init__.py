@@ -53,8 +53,8 @@ _HOME = {
     "ponder.outside": "Outside",
     "ponder.recipes": "Reply agrees arbitrage best_of_n chat compiled consensus constrained "
     "continuation contrasted cot critique detected direct diverse diverse_once either endpoint "
-    "executed_tests fuse hypotheses judge judged_tests likelihood linc neighbours parse "
-    "particle_filter passes perceived perplexity pot published rank refine "
+    "executed_tests fuse hypotheses judge judged_tests likelihood linc neighbours odds "
+    "parse particle_filter passes perceived perplexity pot published rank refine "
     "self_consistency selfeval shuffled spec_reason steps syzygy thinksum tournament "
     "verified weighted_vote write_tests",
     "ponder.strategy": "Block Collapse Decide Infer Move Pipeline Repeat Transform",

@@ -132,6 +132,7 @@ from ponder.recipes import judged_tests as judged_tests
 from ponder.recipes import likelihood as likelihood
 from ponder.recipes import linc as linc
 from ponder.recipes import neighbours as neighbours
+from ponder.recipes import odds as odds
 from ponder.recipes import parse as parse
 from ponder.recipes import particle_filter as particle_filter
 from ponder.recipes import passes as passes

@@ -28,11 +28,15 @@ class Potential:
 
 @dataclass(frozen=True)
 class PotentialSource:
-    """A potential that needs the question or the model: built when the strategy is bound."""
+    """A potential that needs the question or the model: built when the strategy is bound.
+
+    ``missing`` says what one that is still to be learnt lacks, and how to get it.
+    """
 
     name: str
     build: Callable[[Binding], Potential] = field(compare=False)
     reads_trace: bool = False
+    missing: str = field(default="", compare=False)
 
     def __repr__(self) -> str:
         return self.name

@@ -231,6 +231,7 @@ class Pipeline:
 
     def bind(self, binding: Binding) -> Program[Any]:
         """The whole strategy as one program for this question and model."""
+        self.check_learnt()
         binding = dataclasses.replace(binding, keep_state=self._reads_traces())
         laws = self._laws()
 
@@ -244,10 +245,19 @@ class Pipeline:
 
         return Program(run, repr(self))
 
+    def check_learnt(self) -> None:
+        """Raise PonderError if it names a potential whose numbers are still to be learnt."""
+        for potential in self._potentials():
+            if potential.missing:
+                raise PonderError(potential.missing)
+
+    def _potentials(self) -> list[PotentialSource]:
+        values = [getattr(b, f.name) for b in self.blocks for f in dataclasses.fields(b)]
+        return [value for value in values if isinstance(value, PotentialSource)]
+
     def _reads_traces(self) -> bool:
         """Whether a model will read on where a trace ended, so that its state is worth keeping."""
-        values = [getattr(b, f.name) for b in self.blocks for f in dataclasses.fields(b)]
-        asked = any(isinstance(v, PotentialSource) and v.reads_trace for v in values)
+        asked = any(potential.reads_trace for potential in self._potentials())
         return asked or any(block.reads_trace for block in self.blocks)
 
 

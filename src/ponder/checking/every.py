@@ -75,6 +75,7 @@ TEXTS = {
     "allotted": "cot | draw(6, stop=allotted(6, 5, 4)) | vote",
     "pot": "pot | draw(2)",
     "weighted by perplexity": "cot | draw(3) | weigh(perplexity)",
+    "weighted by odds": "cot | draw(2) | weigh(odds(words=1.0, whole=0.5))",
     "either": "either(cot, pot) | draw(2)",
     "stratify": "either(cot, pot) | stratify(1, 2)",
     "corroborated, product": "either(cot, pot) | stratify(1, 2, stop=corroborated) | product",

@@ -99,9 +99,9 @@ def classes(
     if len({t.measured.orders for t in usable}) > 1:
         return Classes(None, "not tried: its sizes were not run on the same samples")
     table = _Table(usable)
-    halves = _halves(questions)
+    parts = halves(questions)
     right, tokens = np.zeros(len(questions)), np.zeros(len(questions))
-    for here, there in (halves, halves[::-1]):
+    for here, there in (parts, parts[::-1]):
         policy = allotting(chosen.candidate.whole, table.best(here, chosen.tokens))
         found = measure(policy, [questions[i] for i in there])
         right[there], tokens[there] = found.right, found.tokens
@@ -159,7 +159,7 @@ def _total(table: Floats, pick: Sequence[int]) -> float:
     return float(sum(table[i, c] for c, i in enumerate(pick)))
 
 
-def _halves(questions: Sequence[Question]) -> tuple[Ints, Ints]:
+def halves(questions: Sequence[Question]) -> tuple[Ints, Ints]:
     """Two halves of the places of questions, by a hash of their ids."""
     hashes = [sha256(f"half {q.id}".encode()).digest() for q in questions]
     order = sorted(range(len(questions)), key=lambda i: hashes[i])

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ponder.answering import Answer
 from ponder.errors import PonderError
 from ponder.evidence import classes as difficulty
 from ponder.evidence.calibrating import calibrated, certified
@@ -21,6 +22,7 @@ from ponder.evidence.candidates import Candidate
 from ponder.evidence.card import Card
 from ponder.evidence.classes import Classes, Ints, allotting
 from ponder.evidence.evaluate import Evaluation, Measured
+from ponder.evidence.learning import Learning, Unlearnable, has_odds, joined
 from ponder.evidence.search import Tried, affordable, chosen, exhaustive, halving
 from ponder.evidence.tasks import Tasks
 from ponder.evidence.verifiers import rates, verifier_of
@@ -64,7 +66,8 @@ class Tuning:
     again: Card | None = None
     stage: Callable[[str], None] = lambda _: None
     left_out: dict[str, str] = field(default_factory=dict)
-    """Candidates that fail on every question, with why."""
+    """Candidates that fail on every question, or cannot be learnt, with why."""
+    _learning: Learning = field(init=False, repr=False)
 
     def run(self) -> Card:
         """Search, check, calibrate. Raises PonderError, with what to do, where that cannot be."""
@@ -72,6 +75,8 @@ class Tuning:
         here, there = _parts(questions)
         guard = self._guard(len(here), len(there))
         choosing = [questions[i] for i in here]
+        wholes = [candidate.whole for candidate in self.candidates]
+        self._learning = Learning(choosing, wholes, self._answered, self.evaluation.grader)
         tried = self._search(choosing)
         if not tried:
             name, why = next(iter(self.left_out.items()))
@@ -87,8 +92,9 @@ class Tuning:
         figures = self._accuracy(tried, best, split, whole, len(here))
         figures["held_out"] = _seen(look, len(there))
         found = calibrated(whole, self.evaluation.seed)
+        stated = best.candidate.strategy if split.sizes is None else best.candidate.whole
         return Card(
-            strategy=repr(best.candidate if split.sizes is None else best.candidate.whole),
+            strategy=repr(self._learning.fitted(stated)),
             sizes=split.sizes,
             law=whole.law,
             model=self.evaluation.name,
@@ -130,7 +136,11 @@ class Tuning:
 
     def _search(self, questions: Sequence[Question]) -> list[Tried]:
         def trial(candidate: Candidate, asked: Sequence[Question]) -> Measured | None:
-            found = self._measured(candidate.strategy, asked)
+            try:
+                found = self._measured(candidate.strategy, asked)
+            except Unlearnable as why:
+                self.left_out[repr(candidate)] = str(why)
+                return None
             if len(found.failures) < len(asked):
                 return found
             self.left_out[repr(candidate)] = found.failures[0][1]
@@ -146,16 +156,25 @@ class Tuning:
         questions: Sequence[Question],
         seen: Callable[[Any], dict[str, float]] = difficulty.told_by,
     ) -> Measured:
-        """What a strategy is worth on some of the questions."""
+        """What a strategy is worth on some of the questions, none by what was learnt from it."""
         self.stage(repr(strategy))
-        part = dataclasses.replace(self.evaluation, questions=questions, signals=seen)
-        first = part.sample(strategy)
-        if part.cut is not None:
-            raise PonderError(
-                f"cut short by {part.cut} in {strategy!r}; what was sampled is in the bank: start "
-                "the same again to go on"
-            )
-        return part.measure(strategy, first)
+        found = []
+        for learnt, places in self._learning.parts(strategy, questions):
+            part = self._part([questions[i] for i in places], seen)
+            found.append((part.measure(learnt, _sampled(part, learnt)), places))
+        return joined(found, repr(strategy))
+
+    def _answered(
+        self, strategy: Pipeline, questions: Sequence[Question]
+    ) -> list[Answer | PonderError]:
+        return _sampled(self._part(questions), strategy)
+
+    def _part(
+        self,
+        questions: Sequence[Question],
+        seen: Callable[[Any], dict[str, float]] = difficulty.told_by,
+    ) -> Evaluation:
+        return dataclasses.replace(self.evaluation, questions=questions, signals=seen)
 
     def _accuracy(
         self, tried: Sequence[Tried], best: Tried, split: Classes, whole: Measured, questions: int
@@ -197,7 +216,7 @@ class Tuning:
         largest: dict[str, Candidate] = {}
         for candidate in sorted((t.candidate for t in tried), key=lambda c: c.size):
             name = verifier_of(candidate.strategy)
-            if name is not None:
+            if name is not None and not has_odds(candidate.strategy):
                 largest[name] = candidate
         part = dataclasses.replace(self.evaluation, questions=questions)
         found = []
@@ -207,6 +226,17 @@ class Tuning:
             except PonderError as error:
                 found.append({"name": name, "why": str(error)})
         return found or None
+
+
+def _sampled(part: Evaluation, strategy: Pipeline) -> list[Answer | PonderError]:
+    """A strategy's answers; PonderError, with what to do, if sampling them was cut short."""
+    first = part.sample(strategy)
+    if part.cut is not None:
+        raise PonderError(
+            f"cut short by {part.cut} in {strategy!r}; what was sampled is in the bank: start the "
+            "same again to go on"
+        )
+    return first
 
 
 def _parts(questions: Sequence[Question]) -> tuple[Ints, Ints]:

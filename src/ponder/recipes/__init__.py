@@ -36,6 +36,7 @@ from ponder.recipes.layers import (
 from ponder.recipes.linc import linc
 from ponder.recipes.mixture import either
 from ponder.recipes.neighbours import neighbours
+from ponder.recipes.odds import odds
 from ponder.recipes.perceiving import perceived
 from ponder.recipes.programs import pot
 from ponder.recipes.prompting import Reply
@@ -83,6 +84,7 @@ for _name, _thing in {
     "endpoint": endpoint,
     "perplexity": perplexity,
     "likelihood": likelihood,
+    "odds": odds,
     "consensus": consensus,
     "critique": critique,
     "executed_tests": executed_tests,
@@ -138,6 +140,7 @@ __all__ = [
     "likelihood",
     "linc",
     "neighbours",
+    "odds",
     "parse",
     "particle_filter",
     "passes",

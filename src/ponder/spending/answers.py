@@ -28,6 +28,8 @@ from ponder.measure import Abstain, Posterior, answer_of
 Floats = NDArray[np.float64]
 DISCOUNTS = (0.0, 0.3, 0.6)
 CONCENTRATIONS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+MOST = 200.0
+"""Nats: the products and sums of such votes are still numbers."""
 _GRID = np.array(list(product(DISCOUNTS, CONCENTRATIONS)))
 _ROUNDS = 30  # of expectation maximisation; the likelihood is concave in the weights
 
@@ -62,6 +64,14 @@ class Seen:
         """How many samples have no vote."""
         return sum(v == 0 for v in self.votes)
 
+    @property
+    def contested(self) -> bool:
+        """Whether the answer given most often is not the one that has the most votes."""
+        counts, votes = self.tally()
+        most = max(counts, default=0)
+        often = [vote for count, vote in zip(counts, votes, strict=True) if count == most]
+        return max(often, default=0.0) < max(votes, default=0.0)
+
     def tally(self) -> tuple[list[int], list[float]]:
         """How often each distinct answer was given, and its votes: in order of appearance."""
         counts = Counter(self.given)
@@ -76,10 +86,12 @@ def seen(posterior: Posterior, price: Ledger, paid: float, again: float = 0.0) -
     """What a question's posterior shows; ``price`` is what all of its samples cost by themselves.
 
     A trace votes with its absolute weight, n times exp(its log-weight): 1 if nothing weighs it.
+    Weights beyond exp(+-MOST) are as large as that: small ones are still votes.
     """
     population = posterior.population
     n = len(population)
-    weights = np.exp(population.log_weights) * n
+    logs = population.log_weights + np.log(max(n, 1))
+    weights = np.where(np.isneginf(logs), 0.0, np.exp(np.clip(logs, -MOST, MOST)))
     answers = tuple(answer_of(trace) for trace in population.traces)
     votes = tuple(
         0.0 if isinstance(answer, Abstain) else float(weight)

@@ -32,8 +32,8 @@ class Policy:
 
     Each is asked once before any is asked twice: for ``first`` samples. A question then stands by
     the largest expected gain per token of 1, 2, 4 or 8 samples more, as its ``cap`` leaves. It is
-    given up for good where ``certified`` says that its answer is settled or where it has all its
-    samples, and for now where no simulated future changes its leader.
+    given up for good where ``certified`` says that its answer is settled, unless unequal votes say
+    another, or where it has all its samples; for now where no simulated future changes its leader.
 
     A wave is as many samples as an eighth of the questions, and ``wave`` at least: the smaller,
     the better the tokens are spent, the larger, the fuller a model's batch. Where asking again
@@ -99,7 +99,9 @@ class Policy:
     def _open(self, s: Seen) -> bool:
         if len(s.answers) >= self.cap:
             return False
-        return self.certified is None or not s.given or not self.certified.stops(s.given)
+        if self.certified is None or not s.given or s.contested:  # a rule counts, and cannot weigh
+            return True
+        return not self.certified.stops(s.given)
 
     def _best(self, seen: Mapping[str, Seen], tokens: float) -> dict[str, int]:
         rates = self.rates(seen)
