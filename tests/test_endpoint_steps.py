@@ -99,6 +99,10 @@ def test_a_server_that_cannot_go_on_is_asked_to(loaded: Any) -> None:
     answer = ponder.ask("3 + 4?", strategy="steps | draw(2) | vote", model=model, kind="number")
     assert answer.text == "7"
     assert {body["messages"][-1]["content"] for body in server.asked[2:]} == {GO_ON}
+    assert answer.law.kind == "heuristic"
+    assert "in another turn" in str(answer.law)
+    whole = ponder.ask("3 + 4?", strategy="cot | draw(2) | vote", model=model, kind="number")
+    assert whole.law.kind == "consistent"
     assert len(said) == 1  # once
     assert "the law is not" in said[0]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fake_decoder import BatchedLM, answers
+from fake_decoder import BatchedLM, answers, hashed
 from ponder.serve.schemas import ChatReply, ModelsReply, TextReply
 from scripted import Scripted
 from serving import QUESTION, Running, content, serving
@@ -250,3 +250,30 @@ def test_an_error_in_a_stream_has_its_status_where_it_can(server: Running) -> No
     assert found.status_code == 400
     assert "hypotheses needs" in found.json()["error"]["message"]
     assert QUESTION[0]["role"] == "user"
+
+
+def test_a_method_that_does_not_answer_gives_no_text() -> None:
+    with serving(Scripted(reply, "m")) as server:
+        body = {"seed": 1, "ponder": {"strategy": "cot | draw(2) | certify(0.05)"}}
+        choice = server.post(**body).json()["choices"][0]
+    assert choice["message"]["content"] == ""
+    assert choice["message"]["refusal"].startswith("no answer: none that was found is settled")
+
+
+def test_answers_are_whole() -> None:
+    text = "Once upon a time there lived a dog, and this is all there is to say of it.\nThe end."
+    with serving(Scripted(lambda prompt: text, "m")) as server:
+        found = server.post(ponder={"strategy": "chat | draw(2) | vote"}).json()["ponder"]
+    assert "end" in found["answer"]
+    assert found["posterior"][0]["answer"] == found["answer"]
+
+
+def test_what_is_cut_short_is_counted() -> None:
+    model = BatchedLM(table=hashed(0.0), cells=4000, name="m")
+    with serving(model) as server:
+        found = server.post(
+            messages=[{"role": "user", "content": "abcdefgh"}], ponder={"max_tokens": 60}
+        ).json()
+    assert found["ponder"]["cut_short"] == "max_tokens"
+    assert found["usage"]["prompt_tokens"] == 8
+    assert 40 < found["usage"]["completion_tokens"] <= 60

@@ -12,7 +12,8 @@ import pytest
 from ponder.errors import PonderError, Unavailable
 from ponder.serve.aliases import loading, read_aliases
 from ponder.serve.bodies import ChatBody, CompletionBody
-from ponder.serve.naming import Naming
+from ponder.serve.keys import Keys, refuse_open
+from ponder.serve.naming import Naming, served_name
 from ponder.serve.refusals import Refusal, refused
 from ponder.serve.schemas import ChatReply, ErrorReply
 from scripted import Scripted
@@ -261,3 +262,37 @@ def test_what_the_server_lacks_is_not_the_clients_fault() -> None:
     assert "/home" not in told.message
     assert "chatcmpl-1" in told.message
     assert refused(PonderError("write it so"), "x").status == 400
+
+
+@pytest.mark.parametrize(
+    ("wanted", "strategy", "why"),
+    [
+        ({"options": ["stone", "apple"]}, None, "asked for as it is"),
+        ({"options": ["stone", "apple"], "kind": "number"}, "cot", "of the kind choice"),
+        ({"options": ["x", "x"]}, "cot", "are the same"),
+    ],
+)
+def test_options_that_would_not_be_offered(
+    server: Running, wanted: dict[str, Any], strategy: str | None, why: str
+) -> None:
+    found = server.post(ponder={**wanted, "strategy": strategy}).json()
+    assert why in found["error"]["message"]
+    assert found["error"]["param"] == "ponder.options"
+
+
+def test_addresses_behind_the_server_are_not_told() -> None:
+    said = "the server http://10.0.0.7:8763 refuses the request (400): too long"
+    told = refused(PonderError(said), "x").message
+    assert told == "the engine refuses the request (400): too long"
+
+
+def test_a_model_behind_a_server_keeps_its_name() -> None:
+    assert served_name("openai:Qwen/Qwen2.5-7B") == "Qwen/Qwen2.5-7B"
+    assert served_name("openai:/models/a.gguf") == "a.gguf"
+    with pytest.raises(PonderError, match="--name"):
+        Naming("a@b")
+
+
+def test_insecure_with_keys_is_a_mistake() -> None:
+    with pytest.raises(PonderError, match="--insecure"):
+        refuse_open("127.0.0.1", Keys(["a-long-key"]), insecure=True)

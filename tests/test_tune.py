@@ -310,7 +310,7 @@ def test_rates_of_clusters() -> None:
     copies = clustered([10, 0] * 10, [10] * 20)  # ten copies of each say no more
     assert copies.low == pytest.approx(same.low, abs=1e-6)
     assert clustered([0] * 20, [50] * 20).high == pytest.approx(0.168, abs=0.001)  # of 20, not 1000
-    means = clustered([0.0] * 40, [0.25] * 40)  # each answered in a quarter of the runs: ten, not 40
+    means = clustered([0.0] * 40, [0.25] * 40)  # each answered in a quarter of the runs: ten
     assert means.high == clustered([0] * 10, [1] * 10).high
 
 

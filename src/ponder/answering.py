@@ -4,29 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 from ponder.bank import Bank
 from ponder.binding import Binding
 from ponder.blocks import draw, vote
 from ponder.blocks.equate import Equate
+from ponder.dist import NEG_INF
 from ponder.effects import Program
 from ponder.errands import Desks
 from ponder.errors import PonderError
 from ponder.grading import is_right, program_of
 from ponder.job import Outcome
-from ponder.law import Law
+from ponder.law import Law, heuristic
 from ponder.ledger import Budget, Ledger
 from ponder.lm.endpoint import is_endpoint, known_name
-from ponder.lm.protocol import LanguageModel
+from ponder.lm.protocol import Draw, LanguageModel
 from ponder.lm.remembered import RememberedLM
 from ponder.measure import Abstain, Posterior, answer_of
 from ponder.notation import parse
 from ponder.question import Question
 from ponder.runtime import Runtime
 from ponder.strategy import Pipeline, Source
-from ponder.verify.answers import display
+from ponder.verify.answers import display, written
 from ponder.verify.services import Services, equality
 
 RAW = "model posterior"
@@ -78,11 +79,22 @@ class Answer:
     correct: bool | None = None
     abstained: str | None = None
 
+    @property
+    def why_none(self) -> str:
+        """Why there is no answer, where none is given and it has not ``abstained``."""
+        if self.posterior.shares:
+            return "none that was found is settled; draw more, or ask for less certainty"
+        if self.cut_short:
+            return "no trace finished with one"
+        if self.posterior.population.log_evidence == NEG_INF:
+            return "every trace has weight zero"
+        return "no trace gave one that could be read; --show-traces shows them"
+
     def shares(self) -> list[dict[str, Any]]:
         """The posterior for JSON: answer, share, standard error, number of traces."""
         return [
             {
-                "answer": display(s.answer, self.question.kind),
+                "answer": written(s.answer, self.question.kind),
                 "share": round(s.share, 6),
                 "error": None if s.error is None else round(s.error, 6),
                 "count": s.count,
@@ -97,7 +109,7 @@ class Answer:
         return [
             {
                 "text": getattr(trace.value, "text", None),
-                "answer": None if isinstance(a, Abstain) else display(a, self.question.kind),
+                "answer": None if isinstance(a, Abstain) else written(a, self.question.kind),
                 "status": trace.status,
                 "finish": getattr(trace.value, "finish", None),
                 "weight": round(float(weight), 6),
@@ -108,7 +120,9 @@ class Answer:
     def as_dict(self) -> dict[str, Any]:
         """One JSON object."""
         return {
-            "answer": self.text,
+            "answer": None
+            if self.text is None
+            else written(self.posterior.answer, self.question.kind),
             "probability": None if self.probability is None else round(self.probability, 6),
             "probability_of": self.probability_of,
             "abstained": self.abstained,
@@ -252,6 +266,9 @@ class Session:
 
     def _answer(self, question: Question, outcome: Outcome) -> Answer:
         posterior: Posterior = outcome.value
+        if getattr(self._lm, "stitched", False) and _in_pieces(posterior):
+            bent = "replies were gone on with in another turn, see docs/scale.md"
+            posterior = replace(posterior, law=heuristic(posterior.law, bent))
         cut = self.runtime.cut
         unfinished = any(t.status == "unfinished" for t in posterior.population.traces)
         cut_short = cut if unfinished or "cut short" in posterior.law.assumptions else None
@@ -275,6 +292,14 @@ class Session:
             None if abstained is not None else is_right(question, posterior, self.services),
             abstained,
         )
+
+
+def _in_pieces(posterior: Posterior) -> bool:
+    """Whether a trace was written in more than one piece."""
+    return any(
+        sum(isinstance(choice.value, Draw) for choice in trace.choices) > 1
+        for trace in posterior.population.traces
+    )
 
 
 def comparing(strategy: Pipeline, question: Question) -> Pipeline:

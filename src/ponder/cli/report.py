@@ -7,8 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ponder.answering import Answer
-from ponder.dist import NEG_INF
 from ponder.grading import program_of
+from ponder.verify.answers import one_line
 
 
 def print_answer(answer: Answer, *, show_traces: bool = False) -> None:
@@ -21,7 +21,7 @@ def print_answer(answer: Answer, *, show_traces: bool = False) -> None:
         console.print(f"[bold yellow]abstains[/]: {escape(answer.abstained)}", soft_wrap=True)
         console.print(f"probability {answer.probability:.2f} ({answer.probability_of})")
     elif answer.text is None:
-        console.print(f"[bold]no answer[/]: {_why_none(answer)}", soft_wrap=True)
+        console.print(f"[bold]no answer[/]: {answer.why_none}", soft_wrap=True)
     else:
         program = program_of(posterior) if answer.question.kind == "code" else None
         shown = escape(program.rstrip() if program else answer.text)
@@ -47,18 +47,6 @@ def print_answer(answer: Answer, *, show_traces: bool = False) -> None:
     console.print(f"[dim]{escape(answer.strategy)}  on  {escape(answer.model)}[/]", soft_wrap=True)
 
 
-def _why_none(answer: Answer) -> str:
-    """Why there is no answer."""
-    posterior = answer.posterior
-    if posterior.shares:
-        return "none of those below is settled; draw more, or ask for less certainty"
-    if answer.cut_short:
-        return "no trace finished with one"
-    if posterior.population.log_evidence == NEG_INF:
-        return "every trace has weight zero"
-    return "no trace gave one that could be read; --show-traces shows them"
-
-
 def _posterior_table(answer: Answer) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("answer", overflow="fold")
@@ -69,7 +57,9 @@ def _posterior_table(answer: Answer) -> Table:
     for row in answer.shares()[:10]:
         error = "?" if row["error"] is None else f"{row['error']:.2f}"
         bar = "█" * round(20 * row["share"])
-        table.add_row(escape(row["answer"]), f"{row['share']:.2f}", error, str(row["count"]), bar)
+        table.add_row(
+            escape(one_line(row["answer"])), f"{row['share']:.2f}", error, str(row["count"]), bar
+        )
     if len(answer.posterior.shares) > 10:
         table.add_row(f"and {len(answer.posterior.shares) - 10} more", "", "", "", "")
     return table
@@ -97,7 +87,8 @@ def _cost(answer: Answer) -> str:
 
 def _print_traces(console: Console, answer: Answer) -> None:
     for number, row in enumerate(answer.traces(), 1):
-        head = f"trace {number}: weight {row['weight']:.3f}, answer {row['answer'] or 'none'}"
+        shown = one_line(row["answer"] or "none")
+        head = f"trace {number}: weight {row['weight']:.3f}, answer {shown}"
         console.rule(f"{escape(head)} ({row['finish'] or row['status']})", align="left")
         console.print(escape(row["text"] or "(nothing)"), soft_wrap=True)
     console.rule()

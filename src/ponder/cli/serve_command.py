@@ -61,6 +61,9 @@ def serve(
     card: CardOption = None,
     alias: AliasOption = None,
     endpoint: EndpointOption = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="What clients call the model; else its own name.")
+    ] = None,
     host: Annotated[str, typer.Option("--host", help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any.")] = 8000,
     bank: BankOption = None,
@@ -96,7 +99,7 @@ def serve(
     from ponder.serve.asking import Ceilings
     from ponder.serve.keys import is_local, read_keys, refuse_open
     from ponder.serve.limits import Places
-    from ponder.serve.naming import Naming
+    from ponder.serve.naming import Naming, served_name
     from ponder.serve.server import address_of, bind
     from ponder.serve.server import serve as serve_at
     from ponder.serve.service import Service
@@ -111,7 +114,7 @@ def serve(
     loop.start()
     service = Service(
         loop,
-        Naming(loop.model_name, aliases, tuned),
+        Naming(name or served_name(loop.model_name), aliases, tuned, loop.model_name),
         Places(max_concurrent, max_queue),
         Ceilings(max_tokens, max_seconds),
         keys=keys,
@@ -132,7 +135,7 @@ def serve(
         service,
         bound,
         grace,
-        lambda: print(f"ponder: serving {loop.model_name} at {address}", flush=True),
+        lambda: print(f"ponder: serving {service.naming.model} at {address}", flush=True),
     )
 
 

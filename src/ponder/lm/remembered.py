@@ -45,6 +45,11 @@ class RememberedLM:
         """The engine that serves this model, or None."""
         return getattr(self._model, "engine", None)
 
+    @property
+    def stitched(self) -> bool:
+        """See :attr:`ponder.lm.endpoint.model.EndpointLM.stitched`; not known of a replay."""
+        return getattr(self._model, "stitched", False)
+
     def tokenize(self, text: str, *, special: bool = False) -> Tokens:
         return self._recall(
             f"tokenize {special} {text}", lambda m: m.tokenize(text, special=special)

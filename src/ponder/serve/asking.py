@@ -227,6 +227,7 @@ def text_of(content: str | Sequence[TextPart]) -> str:
 def _of_kind(question: Question, wanted: Ponder, pipeline: Pipeline) -> Question:
     """The question with the kind of its answer: said, inferred, or text for the model's own say."""
     own = pipeline.source.name in (chat.name, continuation.name)
+    _check_options(wanted, own)
     kind: str | None = wanted.kind
     if kind is None and wanted.options:
         kind = "choice"
@@ -237,6 +238,21 @@ def _of_kind(question: Question, wanted: Ponder, pipeline: Pipeline) -> Question
     if kind is None:
         kind = make_question(question.text).kind
     return dataclasses.replace(question, kind=kind, options=tuple(wanted.options or ()))
+
+
+def _check_options(wanted: Ponder, own: bool) -> None:
+    """Raise Refusal for choices that the question would not offer."""
+    if wanted.options is None:
+        return
+    why = None
+    if own:
+        why = "the model's own reply is asked for as it is; a strategy such as cot offers them"
+    elif wanted.kind not in (None, "choice"):
+        why = f"they are of the kind choice, not {wanted.kind}"
+    elif len(set(wanted.options)) < len(wanted.options):
+        why = "two of them are the same"
+    if why:
+        raise Refusal(400, f"ponder.options: {why}", param="ponder.options")
 
 
 def _least(a: Any, b: Any) -> Any:

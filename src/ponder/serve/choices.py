@@ -12,6 +12,7 @@ import numpy as np
 from ponder.answering import Answer
 from ponder.errors import PonderError
 from ponder.ledger import Ledger
+from ponder.lm.endpoint import is_endpoint
 from ponder.lm.protocol import Draw
 from ponder.measure import answer_of
 from ponder.recipes.constrained import constrained
@@ -50,6 +51,8 @@ def said(request: Request, ended: Ended, written: str = "") -> Said:
     refusal = None
     if answer.abstained is not None:
         text, finish, refusal = "", "stop", f"abstains: {answer.abstained}"
+    elif answer.text is None and answer.posterior.shares:
+        text, finish, refusal = "", "stop", f"no answer: {answer.why_none}"
     elif answer.text is None and _held_to_schema(request) and finish != "length":
         text, finish = "", "stop"
         refusal = "no reply that the schema allows; leave top_p out, or raise the temperature"
@@ -149,10 +152,18 @@ def _beside(request: Request, ended: Ended, answer: Answer) -> dict[str, Any]:
 
 
 def _price(answer: Answer) -> Ledger:
-    """What is counted: the samples, whoever paid, and what was cancelled."""
-    total = Ledger()
-    total.add(answer.price)
-    total.generated += answer.ledger.wasted
+    """What is counted: what the answer costs by itself, and what was cancelled on the way.
+
+    Where nothing came from the bank, what was spent says more of traces that were cut short, and
+    of a model whose server counts for itself.
+    """
+    total, spent = Ledger(), answer.ledger
+    says_more = answer.cut_short is not None or is_endpoint(answer.model)
+    if says_more and not spent.banked:
+        total.add(spent)
+    else:
+        total.add(answer.price)
+        total.generated += spent.wasted
     return total
 
 

@@ -78,7 +78,9 @@ def is_local(host: str) -> bool:
 
 
 def refuse_open(host: str, keys: Keys, insecure: bool) -> None:
-    """Raise PonderError for an address that others reach, without a key."""
+    """Raise PonderError for an address that others reach, without a key; or with it, insecurely."""
+    if keys and insecure:
+        raise PonderError("--insecure is for servers without keys; leave it or the keys out")
     if not (is_local(host) or keys or insecure):
         raise PonderError(
             f"{host} can be reached from other machines: give --api-key-file, or --insecure to "

@@ -41,15 +41,21 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Naming:
-    """The names of one server: its ``model``, ``aliases`` of strategies, and a ``card``."""
+    """The names of one server: its ``model``, ``aliases`` of strategies, and a ``card``.
+
+    ``loaded`` is what the model itself is called, if clients know it by another name.
+    """
 
     model: str
     aliases: Mapping[str, Pipeline] = field(default_factory=dict)
     card: Card | None = None
+    loaded: str | None = None
 
     def __post_init__(self) -> None:
+        if "@" in self.model:
+            raise PonderError(f"{self.model!r} holds an @, which begins a strategy; give a --name")
         if self.card is not None:
-            self.card.refuse_other(self.model)
+            self.card.refuse_other(self.loaded or self.model)
 
     def listed(self) -> list[dict[str, str | None]]:
         """Every name a client may give for a model, with its strategy and law."""
@@ -121,6 +127,12 @@ class Naming:
             param="model",
             code="model_not_found",
         )
+
+
+def served_name(model: str) -> str:
+    """What clients call a model: one behind a server as the server does, a file by its name."""
+    name = model.removeprefix("openai:")
+    return name.rpartition("/")[2] if name.startswith("/") else name
 
 
 def written(text: str) -> Pipeline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from starlette.responses import JSONResponse
 from ponder.errors import PonderError, Unavailable
 
 _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+_ADDRESS = re.compile(r"(the server )?https?://[^\s/,;:]+(:\d+)?(/[\w/.-]*)?")  # an operator's
 _UNIONS = {"messages": 2, "response_format": 1}  # where a role or a type stands in a path
 
 
@@ -74,7 +76,7 @@ def refused(error: BaseException, reference: str) -> Refusal:
             retry_after=30,
         )
     if isinstance(error, PonderError):
-        return Refusal(400, str(error))
+        return Refusal(400, _ADDRESS.sub("the engine", str(error)))
     return Refusal(
         500,
         f"a bug in ponder; the server's log says more of {reference}",

@@ -37,7 +37,16 @@ from ponder.verify.structured import code_form, json_form
 from ponder.verify.verdicts import read_choice, read_logic, read_truth
 from ponder.verify.wording import text_form
 
-__all__ = ["KINDS", "canonical", "display", "infer_kind", "is_correct", "parse_answer"]
+__all__ = [
+    "KINDS",
+    "canonical",
+    "display",
+    "infer_kind",
+    "is_correct",
+    "one_line",
+    "parse_answer",
+    "written",
+]
 
 _WIDTH = 60
 _DECIMALS = re.compile(r"[-+]?[0-9,]*\.([0-9]+)")
@@ -171,22 +180,29 @@ def _same_formula(a: str, b: str) -> bool:
 
 def display(answer: Hashable | None, kind: str) -> str:
     """A canonical answer as one line for people: at most 60 characters, all of them printable."""
+    return one_line(written(answer, kind))
+
+
+def one_line(text: str) -> str:
+    """The first line of a text, cut after 60 characters, all of them printable."""
+    lines = text.strip().splitlines()
+    first = "".join(c if c.isprintable() else "\ufffd" for c in lines[0]) if lines else ""
+    cut = len(lines) > 1 or len(first) > _WIDTH
+    return first[: _WIDTH - 1].rstrip() + "\u2026" if cut else first
+
+
+def written(answer: Hashable | None, kind: str) -> str:
+    """A canonical answer as a person writes it, whole; of code only which function it is."""
     if answer is None:
         return "(none)"
     if kind == "math" and is_number(str(answer)):
         answer = Fraction(str(answer))
     if isinstance(answer, Fraction):
-        shown = show_number(answer)
-    elif isinstance(answer, bool):
-        shown = "yes" if answer else "no"
-    else:
-        shown = str(answer)
-        if kind == "code":
-            name = _FUNCTION_NAME.search(shown)
-            shown = f"def {name.group(1)}" if name else shown
-        elif kind == "math" and shown.startswith("\\text{"):
-            shown = shown[6:-1]
-    lines = shown.strip().splitlines()
-    first = "".join(c if c.isprintable() else "\ufffd" for c in lines[0]) if lines else ""
-    cut = len(lines) > 1 or len(first) > _WIDTH
-    return first[: _WIDTH - 1].rstrip() + "\u2026" if cut else first
+        return show_number(answer)
+    if isinstance(answer, bool):
+        return "yes" if answer else "no"
+    shown = str(answer)
+    if kind == "code":
+        name = _FUNCTION_NAME.search(shown)
+        return f"def {name.group(1)}" if name else shown
+    return shown[6:-1] if kind == "math" and shown.startswith("\\text{") else shown

@@ -50,7 +50,7 @@ class Asker:
         self.logprobs = logprobs
         self.continuation = continuation
         self._warn = warn
-        self._warned = False
+        self.stitched = False
 
     async def answer(self, request: Request) -> tuple[Any, Usage]:
         """The value of a request, and what it has cost.
@@ -94,8 +94,8 @@ class Asker:
         dist, kind = request.dist, await self.kind_of(address)
         if isinstance(dist, OptionLogProbs) and not self.logprobs:
             raise PonderError(NO_LOGS)
-        if kind.goes_on is None and not self._warned and goes_on(dist):
-            self._warned = True
+        if kind.goes_on is None and not self.stitched and goes_on(dist):
+            self.stitched = True
             self._warn(_STITCHED.format(self.model))
         body = body_of(request, self.model, kind, logprobs=self.logprobs)
         url = f"{address.url}/chat/completions"

@@ -40,6 +40,11 @@ class EndpointLM:
         self._background = background
 
     @property
+    def stitched(self) -> bool:
+        """Whether a reply has been gone on with in one more turn, which bends its law."""
+        return self._asker.stitched
+
+    @property
     def urls(self) -> tuple[str, ...]:
         """Where it is asked for."""
         return tuple(address.url for address in self._asker.pool.addresses)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from ponder.lm.endpoint.servers import context_of
 
 CONTEXT = 1_000_000  # where a server does not say how much it takes, it will when it is too much
 TRIES = 3
+LOADING = 60.0  # seconds that a server which says it is busy, or still loading, is waited for
 
 
 @dataclass(frozen=True)
@@ -103,11 +105,13 @@ async def _first_token(
 
 async def _patiently(ask: Any, address: Address, *rest: Any) -> Any:
     """What ``ask`` answers, tried a few times where that may help; raises Again at last."""
-    for tries in range(1, TRIES + 1):
+    began, tries = time.monotonic(), 0
+    while True:
         try:
             return await ask(address, *rest)
         except Again as failure:
-            if tries == TRIES or failure.slow:
+            tries += 1
+            waits = failure.busy and time.monotonic() - began < LOADING
+            if failure.slow or (tries >= TRIES and not waits):
                 raise
             await asyncio.sleep(min(failure.wait or delay(tries), 10.0))
-    raise AssertionError
