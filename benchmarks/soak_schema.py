@@ -21,6 +21,7 @@ from harness import machine
 from soak_requests import MODEL
 from soak_server import KEY, Server
 
+HOOKS = "soak_schema_hooks"
 CEILINGS = ("--max-tokens-per-request", "100", "--max-seconds-per-request", "1.5", "--grace", "5")
 
 
@@ -31,8 +32,8 @@ def examine(command: list[str], server: Server, examples: int, key: bool) -> boo
     limits = ["--request-timeout", "60", "--seed", "1", "--suppress-health-check", "all"]
     done = subprocess.run(
         [*command, "run", f"{server.url}/openapi.json", *checks, *limits, *told],
-        env={**os.environ, "SCHEMATHESIS_HOOKS": "soak_schema_hooks"},
-        cwd=Path(__file__).parent,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": HOOKS, "PYTHONPATH": str(Path(__file__).parent)},
+        cwd=server.log_path.parent,  # where it leaves its database
         check=False,
     )
     idle = server.seconds_to_idle()

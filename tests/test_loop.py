@@ -18,7 +18,7 @@ from ponder.ledger import Budget
 from ponder.question import Question
 from ponder.serve.live import certain
 from ponder.serve.loop import Loop
-from ponder.serve.work import Ended, Event, Progress, Work, Wrote
+from ponder.serve.work import Ended, Event, Late, Progress, Work, Wrote
 
 STRATEGY = "cot(max_tokens=60) | draw(4) | vote"
 SMC = "steps(max_tokens=60) | smc(3) | vote"
@@ -226,6 +226,20 @@ def test_the_bank_pays_nothing_twice(tmp_path: Path) -> None:
     (first, none, alone_then), (again, banked, alone_now) = costs
     assert (none, again) == (0, 0)
     assert first == banked == alone_then == alone_now > 0
+
+
+def test_choices_that_are_not_begun_in_time_say_so() -> None:
+    model = BatchedLM(cells=3000, slots=64, width=4, ending=0.0, seconds=0.02)
+    loop, hearer = started(model), Hearer()
+    questions = [asked(i) for i in range(12)]
+    slow = work("chat(max_tokens=900) | draw(1) | vote", *questions, budget=Budget(max_seconds=0.5))
+    loop.submit(slow, hearer)
+    ends = [hearer.ended.get(timeout=60) for _ in questions]
+    loop.close()
+    late = [end for end in ends if isinstance(end.answer, Late)]
+    assert {end.index for end in ends} == set(range(12))
+    assert 0 < len(late) < 12
+    assert all(e.answer.cut_short == "max_seconds" for e in ends if e not in late)
 
 
 def test_closing_concludes_and_then_refuses(model: BatchedLM) -> None:

@@ -272,8 +272,11 @@ def test_what_is_cut_short_is_counted() -> None:
     model = BatchedLM(table=hashed(0.0), cells=4000, name="m")
     with serving(model) as server:
         found = server.post(
-            messages=[{"role": "user", "content": "abcdefgh"}], ponder={"max_tokens": 60}
+            messages=[{"role": "user", "content": "abcdefgh"}],
+            ponder={"max_tokens": 60},
+            logprobs=True,
         ).json()
     assert found["ponder"]["cut_short"] == "max_tokens"
+    assert found["choices"][0]["logprobs"] == {"content": [], "refusal": None}
     assert found["usage"]["prompt_tokens"] == 8
     assert 40 < found["usage"]["completion_tokens"] <= 60

@@ -16,6 +16,7 @@ from ponder.serve.keys import Keys, refuse_open
 from ponder.serve.naming import Naming, served_name
 from ponder.serve.refusals import Refusal, refused
 from ponder.serve.schemas import ChatReply, ErrorReply
+from ponder.serve.work import Late
 from scripted import Scripted
 from serving import QUESTION, Running, content, serving
 from test_card import card
@@ -262,6 +263,7 @@ def test_what_the_server_lacks_is_not_the_clients_fault() -> None:
     assert "/home" not in told.message
     assert "chatcmpl-1" in told.message
     assert refused(PonderError("write it so"), "x").status == 400
+    assert refused(Late("choice 3 was not begun within max_seconds"), "x").status == 503
 
 
 @pytest.mark.parametrize(

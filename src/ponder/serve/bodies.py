@@ -25,10 +25,18 @@ NoList = Annotated[list[Any], Field(max_length=0)]
 NoEntries = Annotated[dict[str, Any], Field(max_length=0)]
 No = Annotated[Literal[False], BeforeValidator(_boolean)]
 Zero = Annotated[float, Field(ge=0, le=0)]
-Count = Annotated[int, Field(ge=1, le=10**9)]
+
+
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number: 1.0 is an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+Count = Annotated[int, Field(ge=1, le=10**9), WHOLE]
 Seconds = Annotated[float, Field(gt=0, le=10**9)]
 Share = Annotated[float, Field(gt=0, lt=1)]
-Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63), WHOLE]
 Stop = Filled | Annotated[list[Filled], Field(max_length=16)]
 
 
@@ -144,7 +152,7 @@ class Asked(Body):
     """What chats and completions have in common."""
 
     model: Filled
-    n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
+    n: Annotated[int, Field(ge=1, le=MOST_CHOICES), WHOLE] | None = None
     seed: Seed | None = None
     stop: Stop | None = None
     stream: bool | None = None
@@ -174,7 +182,7 @@ class ChatBody(Asked):
     safety_identifier: str | None = None
     service_tier: Literal["auto", "default"] | None = None
     store: No | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=0)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=0), WHOLE] | None = None
     tools: NoList | None = None
     tool_choice: Literal["none", "auto"] | None = None
     functions: NoList | None = None
@@ -191,7 +199,7 @@ class CompletionBody(Asked):
     """The body of /v1/completions; several prompts are answered in one request."""
 
     prompt: Filled | Annotated[list[Filled], Field(min_length=1, max_length=MOST_CHOICES)]
-    logprobs: Annotated[int, Field(ge=0, le=0)] | None = None
-    best_of: Annotated[int, Field(ge=1, le=1)] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=0), WHOLE] | None = None
+    best_of: Annotated[int, Field(ge=1, le=1), WHOLE] | None = None
     echo: No | None = None
     suffix: Annotated[str, Field(max_length=0)] | None = None

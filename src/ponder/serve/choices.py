@@ -104,6 +104,8 @@ def _draws(trace: Trace[Any]) -> list[tuple[Choice, Draw]]:
 def _spelled(trace: Trace[Any], text: str) -> tuple[tuple[bytes, float], ...]:
     """The tokens of the text: of the last draws of the trace that together wrote it."""
     draws = _draws(trace)
+    if trace.status == "unfinished":  # what it was writing has not been handed over
+        return ()
     whole = getattr(trace.value, "text", text)
     first = len(draws)
     for first in reversed(range(len(draws))):

@@ -124,7 +124,8 @@ def _faults(*statuses: str) -> dict[str, Any]:
 def _asking(
     name: str, summary: str, body: type[BaseModel], reply: type[BaseModel]
 ) -> dict[str, Any]:
-    stream = {"schema": {"type": "string", "description": "Server-sent events, if stream is true."}}
+    event = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+    stream = {"schema": {**event, "description": "Server-sent events, if stream is true."}}
     answered = {
         "description": "The reply.",
         "content": {**_content(reply), "text/event-stream": stream},

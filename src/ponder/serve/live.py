@@ -10,7 +10,7 @@ from ponder.answering import Answer, Session
 from ponder.errors import PonderError
 from ponder.evidence.genealogy import Stages
 from ponder.measure import Abstain, answer_of
-from ponder.serve.work import Ended, Progress, Ticket, Work, Wrote
+from ponder.serve.work import Ended, Late, Progress, Ticket, Work, Wrote
 from ponder.sofar import SoFar
 from ponder.verify.answers import display
 
@@ -43,8 +43,9 @@ class Live:
                 return True
             self._end(*found)
         for index in sorted(self._left):  # a cap kept them from being begun
-            why = f"it was not begun within {self.runtime.cut or 'the budget'}; raise it"
-            self.fail(index, PonderError(why))
+            cut = self.runtime.cut or "the budget"
+            why = f"choice {index} was not begun within {cut}; ask for fewer, or raise it"
+            self.fail(index, Late(why) if cut in ("max_seconds", "shutdown") else PonderError(why))
         return False
 
     def close(self) -> None:

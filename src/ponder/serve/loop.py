@@ -204,9 +204,10 @@ class Loop:
         """End a request that has failed, and no other."""
         live = self._live.get(ticket)
         if live is not None:
-            self._drop(ticket)
             with contextlib.suppress(Exception):  # whoever should hear it may be gone
                 live.fail_all(error)
+            with contextlib.suppress(Exception):
+                self._drop(ticket)
 
     def _cut(self, ticket: Ticket, reason: str) -> None:
         live = self._live.get(ticket)

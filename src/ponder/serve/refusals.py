@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from starlette.responses import JSONResponse
 
 from ponder.errors import PonderError, Unavailable
+from ponder.serve.work import Late
 
 _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 _ADDRESS = re.compile(r"(the server )?https?://[^\s/,;:]+(:\d+)?(/[\w/.-]*)?")  # an operator's
@@ -75,6 +76,8 @@ def refused(error: BaseException, reference: str) -> Refusal:
             code="unavailable",
             retry_after=30,
         )
+    if isinstance(error, Late):
+        return Refusal(503, str(error), code="cut_short", retry_after=5)
     if isinstance(error, PonderError):
         return Refusal(400, _ADDRESS.sub("the engine", str(error)))
     return Refusal(

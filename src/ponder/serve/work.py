@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ponder.answering import Answer, Worth
+from ponder.errors import PonderError
 from ponder.ledger import Budget
 from ponder.question import Question
 from ponder.strategy import Pipeline
@@ -54,6 +55,10 @@ class Ended:
     index: int
     answer: Answer | BaseException
     genealogy: dict[str, Any] | None = None
+
+
+class Late(PonderError):
+    """A choice was not begun in its time."""
 
 
 Event = Wrote | Progress | Ended
