@@ -7,10 +7,23 @@ from typing import Any
 import numpy as np
 
 from ponder.law import Law
-from ponder.measure import Population, Share, tally
+from ponder.measure import Abstain, Population, Share, answer_of, tally
 from ponder.trace import Trace
+from ponder.verify.answers import display
 
 _UNKNOWN = Law("heuristic", "so far")
+
+
+def row_of(trace: Trace[Any], kind: str) -> dict[str, Any]:
+    """What a trace says so far, for JSON: answer, text, tokens; ``kind`` is the answer's."""
+    values = [choice.value for choice in trace.choices]
+    answer = answer_of(trace)
+    words = "".join(str(getattr(value, "text", "")) for value in values)
+    return {
+        "answer": None if isinstance(answer, Abstain) else display(answer, kind),
+        "text": str(getattr(trace.value, "text", "") or words),
+        "tokens": sum(len(getattr(value, "tokens", ())) for value in values),
+    }
 
 
 class SoFar:

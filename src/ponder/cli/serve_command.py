@@ -17,6 +17,7 @@ from ponder.cli.setup import (
     ModelOption,
     NoBankOption,
     UnsafeOption,
+    warn_of_card,
 )
 
 if TYPE_CHECKING:
@@ -123,12 +124,8 @@ def serve(
         log_requests=log_requests,
         local=is_local(host),
     )
-    if tuned is not None and tuned.model != loop.model_name:
-        print(
-            f"ponder: the card was tuned on replies of {tuned.model}; whether what it says holds "
-            f"for {loop.model_name} is not known",
-            file=sys.stderr,
-        )
+    if tuned is not None:
+        warn_of_card(tuned, loop.model_name)
     _start_log()
     address = address_of(bound)
     serve_at(

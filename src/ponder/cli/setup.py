@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ponder.answering import Session
     from ponder.api import Method
     from ponder.bank import Bank
+    from ponder.evidence.card import Card
     from ponder.question import Question
     from ponder.runtime import Runtime
 
@@ -126,15 +127,20 @@ def make_session(
         session = Session(load_with_progress(model, context), how.pipeline, bank=opened, **options)
     if how.card is not None:
         how.card.refuse_other(session.model_name)
-        if session.model_name != how.card.model:
-            print(
-                f"ponder: the card was tuned on replies of {how.card.model}; whether what it says "
-                f"holds for {session.model_name} is not known",
-                file=sys.stderr,
-            )
+        warn_of_card(how.card, session.model_name)
     if how.note:
         print(f"ponder: {how.note}", file=sys.stderr)
     return session
+
+
+def warn_of_card(card: Card, model: str) -> None:
+    """Say so if a card was tuned on replies of another model."""
+    if model != card.model:
+        print(
+            f"ponder: the card was tuned on replies of {card.model}; whether what it says holds "
+            f"for {model} is not known",
+            file=sys.stderr,
+        )
 
 
 def open_bank(bank: Path | None, no_bank: bool, replay: bool) -> Bank | None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ponder.answering import Answer
-from ponder.measure import Abstain, Population, answer_of
-from ponder.trace import Choice, Trace
-from ponder.verify.answers import display
+from ponder.measure import Population
+from ponder.sofar import row_of
+from ponder.trace import Choice
 
 Genealogy = dict[str, Any]
 
@@ -43,9 +43,7 @@ class Stages:
                     "parent": _parent(choices, before),
                     "stage": number,
                     "weight": round(float(weight), 6),
-                    "answer": _answer(trace, question.kind),
-                    "text": str(getattr(trace.value, "text", "") or _words(choices)),
-                    "tokens": sum(len(getattr(c.value, "tokens", ())) for c in choices),
+                    **row_of(trace, question.kind),
                     "alive": bool(weight > 0),
                 }
                 rows.append(row)
@@ -68,13 +66,3 @@ def _parent(choices: list[Choice], before: list[tuple[int, list[Choice]]]) -> in
         if len(old) <= len(choices) and (not old or old[-1] == choices[len(old) - 1])
     ]
     return -max(found)[1] if found else None
-
-
-def _answer(trace: Trace[Any], kind: str) -> str | None:
-    answer = answer_of(trace)
-    return None if isinstance(answer, Abstain) else display(answer, kind)
-
-
-def _words(choices: list[Choice]) -> str:
-    """What has been written so far."""
-    return "".join(str(getattr(choice.value, "text", "")) for choice in choices)

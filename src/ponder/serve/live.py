@@ -9,9 +9,8 @@ from typing import Any
 from ponder.answering import Answer, Session
 from ponder.errors import PonderError
 from ponder.evidence.genealogy import Stages
-from ponder.measure import Abstain, answer_of
 from ponder.serve.work import Ended, Late, Progress, Ticket, Work, Wrote
-from ponder.sofar import SoFar
+from ponder.sofar import SoFar, row_of
 from ponder.verify.answers import display
 
 OpenSession = Callable[[Work, Callable[[str, object], None]], Session]
@@ -134,12 +133,5 @@ def certain(text: str, stops: Sequence[str]) -> str:
 
 def _row(trace: Any, kind: str) -> dict[str, Any]:
     """A trace on its way: one that is unfinished is still being written."""
-    values = [choice.value for choice in trace.choices]
-    written = "".join(str(getattr(value, "text", "")) for value in values)
-    answer = answer_of(trace) if trace.status == "finished" else Abstain()
-    return {
-        "text": str(getattr(trace.value, "text", "") or written),
-        "answer": None if isinstance(answer, Abstain) else display(answer, kind),
-        "status": "running" if trace.status == "unfinished" else trace.status,
-        "tokens": sum(len(getattr(value, "tokens", ())) for value in values),
-    }
+    status = "running" if trace.status == "unfinished" else trace.status
+    return {**row_of(trace, kind), "status": status}

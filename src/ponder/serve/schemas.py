@@ -125,16 +125,21 @@ class ChatChoice(Sent):
     ponder: Beside | None = None
 
 
-class ChatReply(Sent):
-    """A chat completion; ``ponder`` is that of its first choice."""
+class Completed(Sent):
+    """What both kinds of completion hold; ``ponder`` is that of the first choice."""
 
     id: str
-    object: Literal["chat.completion"]
     created: int
     model: str
-    choices: list[ChatChoice]
     usage: Usage
     ponder: Beside
+
+
+class ChatReply(Completed):
+    """A chat completion."""
+
+    object: Literal["chat.completion"]
+    choices: list[ChatChoice]
 
 
 class TextChoice(Sent):
@@ -147,16 +152,11 @@ class TextChoice(Sent):
     ponder: Beside | None = None
 
 
-class TextReply(Sent):
+class TextReply(Completed):
     """A completion."""
 
-    id: str
     object: Literal["text_completion"]
-    created: int
-    model: str
     choices: list[TextChoice]
-    usage: Usage
-    ponder: Beside
 
 
 class MethodOfModel(Sent):
