@@ -17,6 +17,7 @@ from ponder.cli.setup import (
     ModelOption,
     NoBankOption,
     UnsafeOption,
+    bank_path,
     warn_of_card,
 )
 
@@ -109,7 +110,7 @@ def serve(
     tuned = None if card is None else Card.read(card)
     keys = read_keys(api_key_file)
     refuse_open(host, keys, insecure)
-    kept = _bank(bank, no_bank)
+    kept = bank_path(bank, no_bank)
     bound = bind(host, port)
     loop = _loop(model, endpoint, context, tuned, aliases, kept, unsafe_exec)
     loop.start()
@@ -147,15 +148,6 @@ def _require_extra() -> None:
             raise PonderError(
                 f"ponder serve needs the package {package}: pip install 'ponder[serve]'"
             )
-
-
-def _bank(bank: Path | None, no_bank: bool) -> Path | None:
-    from ponder.cli.setup import default_bank
-    from ponder.errors import PonderError
-
-    if no_bank and bank:
-        raise PonderError("--no-bank cannot be combined with --bank; leave one out")
-    return None if no_bank else bank or default_bank()
 
 
 def _loop(

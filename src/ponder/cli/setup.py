@@ -148,9 +148,19 @@ def open_bank(bank: Path | None, no_bank: bool, replay: bool) -> Bank | None:
     from ponder.bank import Bank
     from ponder.errors import PonderError
 
-    if no_bank and (bank or replay):
-        raise PonderError("--no-bank cannot be combined with --bank or --replay; leave one out")
-    return None if no_bank else Bank(bank or default_bank(), create=not replay)
+    if no_bank and replay:
+        raise PonderError("--no-bank cannot be combined with --replay; leave one out")
+    path = bank_path(bank, no_bank)
+    return None if path is None else Bank(path, create=not replay)
+
+
+def bank_path(bank: Path | None, no_bank: bool) -> Path | None:
+    """Where the bank is that these options mean, None for none."""
+    from ponder.errors import PonderError
+
+    if no_bank and bank:
+        raise PonderError("--no-bank cannot be combined with --bank; leave one out")
+    return None if no_bank else bank or default_bank()
 
 
 def default_bank() -> Path:

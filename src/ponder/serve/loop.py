@@ -46,7 +46,6 @@ class Loop:
         unsafe: bool = False,
     ) -> None:
         self.model_name = ""
-        self.context = 0
         self._open_model = open_model
         self._load = load
         self._services = Services(unsafe=unsafe)
@@ -140,7 +139,7 @@ class Loop:
 
     def _open(self) -> None:
         model = self._open_model()
-        self._model, self.model_name, self.context = model, model.name, model.context
+        self._model, self.model_name = model, model.name
         if self._path is not None:
             self._bank = Bank(self._path)
             self._model = RememberedLM(self._bank, model.name, model)
