@@ -20,6 +20,8 @@ __all__ = ["Packing", "lib", "load_weights"]
 Packing = Literal["all", "no-amx", "plain"]
 """How weights are laid out: every repacked form, all but AMX, or as they are in the file."""
 
+_ARCH_PRCTL, _GET_XCOMP_PERM, _TILE_DATA = 158, 0x1022, 18  # of x86-64 Linux, where AMX is
+
 _QUIET = lib.llama_log_callback(lambda level, text, data: None)
 
 
@@ -27,6 +29,8 @@ def load_weights(path: str, packing: Packing) -> Any:
     """The model in a GGUF file, or None if llama.cpp cannot load it. Prints nothing."""
     lib.llama_log_set(_QUIET, ctypes.c_void_p(0))
     lib.llama_backend_init()
+    if packing == "no-amx" and _amx_permitted():
+        packing = "plain"
     parameters = lib.llama_model_default_params()
     parameters.use_extra_bufts = packing != "plain"
     # Repacked weights are copies: mapping the file too would keep both in memory.
@@ -37,6 +41,14 @@ def load_weights(path: str, packing: Packing) -> Any:
         with _without_amx(), _silent_stderr():
             return lib.llama_model_load_from_file(path.encode(), parameters)
     return lib.llama_model_load_from_file(path.encode(), parameters)
+
+
+def _amx_permitted() -> bool:
+    """Whether this process has been given AMX already, as PyTorch asks for it: then the refusal
+    of :func:`_without_amx` comes too late (arch_prctl(2), ARCH_GET_XCOMP_PERM)."""
+    mask = ctypes.c_uint64(0)
+    failed = ctypes.CDLL(None).syscall(_ARCH_PRCTL, _GET_XCOMP_PERM, ctypes.byref(mask))
+    return not failed and bool(mask.value >> _TILE_DATA & 1)
 
 
 class _SignalStack(ctypes.Structure):
