@@ -9,10 +9,12 @@ from typing import Any
 
 from ponder.binding import Binding, PotentialSource, given
 from ponder.blocks import draw, smc
+from ponder.blocks.propose import Propose, propose
 from ponder.blocks.weigh import Weigh
 from ponder.checking.gaussian import GAUSSIAN, GAUSSIAN_ATOMS, GAUSSIAN_HIGH
 from ponder.checking.toy_models import BINDINGS, graded
 from ponder.checking.toys import PROGRAMS
+from ponder.dist import Bernoulli, Dist
 from ponder.effects import Program
 from ponder.errors import PonderError
 from ponder.meaning import Atom
@@ -120,7 +122,12 @@ def cases_of(subject: Any) -> Iterator[Case]:
     """The strategy on its own program if that is fixed, on toy models, and on toy programs."""
     pipeline = as_pipeline(subject)
     source = pipeline.source
-    if source.fixed and source.name not in PROGRAMS:
+    guides = any(isinstance(block, Propose) and block.guides for block in pipeline.blocks)
+    if guides and isinstance(subject, Block):
+        raise PonderError(
+            f"a guide is checked with the program that it is for: program | {subject!r} | draw(4)"
+        )
+    if source.fixed and (guides or source.name not in PROGRAMS):
         yield Case(source.name, pipeline, Binding(), own=True)
     if not source.fixed or isinstance(subject, Block):
         spoken = Pipeline(steps if source.fixed else source, pipeline.blocks)
@@ -137,7 +144,9 @@ def cases_of(subject: Any) -> Iterator[Case]:
 
 
 def _on_toys(block: Block) -> Block:
-    """The block with a potential that scores values of every kind."""
+    """The block with a potential that scores values of every kind, a proposal for all of them."""
+    if isinstance(block, Propose) and block.guides:
+        return propose(_tilted, block.defensive)
     reference = getattr(block, "potential", None)
     if reference is None or not dataclasses.is_dataclass(block):
         return block
@@ -145,3 +154,8 @@ def _on_toys(block: Block) -> Block:
     toy: PotentialSource = given(str(name), graded(str(name)))
     changed: dict[str, Any] = {"potential": toy}
     return dataclasses.replace(block, **changed)
+
+
+def _tilted(name: str | None, dist: Dist[Any]) -> Dist[Any] | None:
+    """In the place of a guide, which knows only the samples of its own program."""
+    return Bernoulli(0.4 + 0.2 * dist.p) if isinstance(dist, Bernoulli) else None
