@@ -53,9 +53,9 @@ _HOME = {
     "ponder.outside": "Outside",
     "ponder.recipes": "Reply agrees arbitrage best_of_n chat compiled consensus constrained "
     "continuation contrasted cot critique detected direct diverse diverse_once either endpoint "
-    "executed_tests fuse hypotheses judge judged_tests likelihood linc neighbours odds "
+    "executed_tests fuse hypotheses judge judged_tests likelihood linc neighbours odds pairs "
     "parse particle_filter passes perceived perplexity pot published rank refine "
-    "self_consistency selfeval shuffled spec_reason steps syzygy thinksum tournament "
+    "self_consistency selfeval shuffled spec_reason steps syzygy thinksum tournament twice "
     "verified weighted_vote write_tests",
     "ponder.strategy": "Block Collapse Decide Infer Move Pipeline Repeat Transform",
     "ponder.trace": "Trace",

@@ -133,6 +133,7 @@ from ponder.recipes import likelihood as likelihood
 from ponder.recipes import linc as linc
 from ponder.recipes import neighbours as neighbours
 from ponder.recipes import odds as odds
+from ponder.recipes import pairs as pairs
 from ponder.recipes import parse as parse
 from ponder.recipes import particle_filter as particle_filter
 from ponder.recipes import passes as passes
@@ -150,6 +151,7 @@ from ponder.recipes import steps as steps
 from ponder.recipes import syzygy as syzygy
 from ponder.recipes import thinksum as thinksum
 from ponder.recipes import tournament as tournament
+from ponder.recipes import twice as twice
 from ponder.recipes import verified as verified
 from ponder.recipes import weighted_vote as weighted_vote
 from ponder.recipes import write_tests as write_tests

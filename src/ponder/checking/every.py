@@ -19,8 +19,9 @@ from ponder.checking.check import check
 from ponder.checking.claims import Report
 from ponder.checking.identities import IDENTITIES
 from ponder.checking.toy_models import rambling
-from ponder.checking.toys import parametric, smc_squared
+from ponder.checking.toys import parametric, smc_squared, uneven
 from ponder.dist import Bernoulli, Dist
+from ponder.effects import Effects, program, sample
 from ponder.recipes import cot
 
 TEXTS = {
@@ -88,6 +89,7 @@ TEXTS = {
     "syzygy": "syzygy | draw(2)",
     "contrasted": "contrasted | draw(1)",
     "RPC": "cot | draw(3) | likely(perplexity) | distinct | weigh(likelihood) | vote",
+    "pairs": "twice | draw(3) | pairs",
     "certify": "cot | draw(24) | certify(0.2)",
     "certify, stopped": "cot | draw(24, stop=settled(0.2)) | certify(0.2)",
     "direct": "direct | draw(3)",
@@ -108,6 +110,20 @@ def _narrow(name: str | None, dist: Dist[Any]) -> Dist[Any] | None:
     return Bernoulli(1.0) if isinstance(dist, Bernoulli) else None
 
 
+@program
+def _guide() -> Effects[None]:
+    """Knows two of the samples of the toy ``uneven``, and what it drew first."""
+    x = yield from sample(Bernoulli(0.3), "x")
+    yield from sample(Bernoulli(0.6 if x else 0.5), "y")
+
+
+@program
+def _certain() -> Effects[None]:
+    """Misses most of what ``uneven`` can draw."""
+    x = yield from sample(Bernoulli(1.0), "x")
+    yield from sample(Bernoulli(float(x)), "y")
+
+
 def _even(seen: tuple[Any, ...], value: Any) -> bool:
     return len(repr(value)) % 2 == 0 or len(seen) > 1
 
@@ -115,6 +131,8 @@ def _even(seen: tuple[Any, ...], value: Any) -> bool:
 OBJECTS: dict[str, Callable[[], Any]] = {
     "propose": lambda: propose(_tilted),
     "propose, defensive": lambda: propose(_narrow, defensive=0.2),
+    "propose a guide": lambda: uneven() | propose(_guide) | smc(3, ess=1.0),
+    "propose a guide, defensive": lambda: uneven() | propose(_certain, defensive=0.2) | draw(3),
     "constrain": lambda: constrain(_even),
     "speculate": lambda: cot | speculate(rambling(), 2) | draw(3),
     "PMMH": lambda: parametric() | draw(2) | mh(2),

@@ -18,6 +18,7 @@ from ponder.blocks.thin import without_replacement
 from ponder.checking.bounded import prediction_sets, risk_control
 from ponder.checking.claims import Finding, Report, enumerated
 from ponder.checking.enumerated import worst
+from ponder.checking.pairs import pair_bounds
 from ponder.checking.toy_models import BINDINGS
 from ponder.checking.toys import chain, coins, early, misled
 from ponder.effects import Effects, Program
@@ -162,4 +163,5 @@ IDENTITIES: dict[str, Callable[[], Report]] = {
     "equate": classes_keep_their_law,
     "risk control": risk_control,
     "prediction sets": prediction_sets,
+    "pair predictions": pair_bounds,
 }

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from ponder.answering import Answer
 from ponder.grading import program_of
+from ponder.guarantee.pareto import diagnose
 from ponder.verify.answers import one_line
 
 
@@ -31,6 +32,9 @@ def print_answer(answer: Answer, *, show_traces: bool = False) -> None:
         console.print(_posterior_table(answer))
     voters = sum(s.count for s in posterior.shares)
     console.print(f"effective sample size {posterior.ess:.1f} of {voters} voting traces")
+    weights = diagnose(posterior.population) if posterior.population.traces else None
+    if weights is not None and weights.pareto_k is not None:
+        console.print(f"Pareto k of the weights {weights.pareto_k:.2f}: {weights.note}")
     unread = posterior.unparsed - posterior.unfinished
     if unread:
         console.print(

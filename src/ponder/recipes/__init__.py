@@ -37,6 +37,7 @@ from ponder.recipes.linc import linc
 from ponder.recipes.mixture import either
 from ponder.recipes.neighbours import neighbours
 from ponder.recipes.odds import odds
+from ponder.recipes.pairs import pairs, twice
 from ponder.recipes.perceiving import perceived
 from ponder.recipes.programs import pot
 from ponder.recipes.prompting import Reply
@@ -60,6 +61,7 @@ for _name, _thing in {
     "continuation": continuation,
     "steps": steps,
     "pot": pot,
+    "twice": twice,
     "linc": linc,
     "either": either,
     "hypotheses": hypotheses,
@@ -85,6 +87,7 @@ for _name, _thing in {
     "perplexity": perplexity,
     "likelihood": likelihood,
     "odds": odds,
+    "pairs": pairs,
     "consensus": consensus,
     "critique": critique,
     "executed_tests": executed_tests,
@@ -141,6 +144,7 @@ __all__ = [
     "linc",
     "neighbours",
     "odds",
+    "pairs",
     "parse",
     "particle_filter",
     "passes",
@@ -160,6 +164,7 @@ __all__ = [
     "syzygy",
     "thinksum",
     "tournament",
+    "twice",
     "verified",
     "weighted_vote",
     "write_tests",
