@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Generator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
@@ -19,6 +20,21 @@ from ponder.errors import PonderError
 X = TypeVar("X")
 S = TypeVar("S")
 P = ParamSpec("P")
+
+
+class Scoring:
+    """How log-weights are made; an interpreter that differentiates has another (``tensors``)."""
+
+    def number(self, value: Any) -> Any:
+        """The log-weight of a factor."""
+        return float(value)
+
+    def log_prob(self, dist: Dist[Any], value: Any) -> Any:
+        """The log-weight of an observation."""
+        return dist.log_prob(value)
+
+
+scoring: ContextVar[Scoring] = ContextVar("scoring", default=Scoring())  # noqa: B039 - no state
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +123,12 @@ def sample(dist: Dist[X], name: str | None = None) -> Effects[X]:
 
 def factor(log_weight: float) -> Effects[None]:
     """``yield from factor(w)``: multiply the measure by exp(w)."""
-    yield Factor(float(log_weight))
+    yield Factor(scoring.get().number(log_weight))
 
 
 def observe(dist: Dist[Any], value: Any) -> Effects[None]:
     """``yield from observe(dist, value)``: factor by the log-probability of ``value``."""
-    yield Factor(dist.log_prob(value))
+    yield Factor(scoring.get().log_prob(dist, value))
 
 
 def twist(thunk: Callable[[], float | Program[float]]) -> Effects[None]:

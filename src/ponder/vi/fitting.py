@@ -1,0 +1,198 @@
+"""``fit``: gradient ascent on the expectation of an objective."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from ponder.effects import Program
+from ponder.errors import PonderError
+from ponder.tensors import differentiable
+from ponder.vi.estimate import noise, particles
+from ponder.vi.expected import Setting
+from ponder.vi.probing import find_fault, probe
+from ponder.vi.sites import Sites
+
+Objective = Program[Any] | Callable[..., Program[Any]]
+Parameters = torch.nn.Module | Mapping[str, torch.Tensor] | Iterable[torch.Tensor]
+TOLD = 20  # times that a fit says how far it is
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """``value`` is the mean of the objective over the steps since the last word."""
+
+    step: int
+    steps: int
+    value: float
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"step {self.step} of {self.steps}: {self.value:.4f} ({self.seconds:.1f} s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What a fit did: the objective's estimate at every step, and the estimators it used."""
+
+    values: tuple[float, ...]
+    sites: Sites
+    seconds: float
+
+    @property
+    def value(self) -> float:
+        """The mean of the objective over the last tenth of the steps."""
+        last = self.values[-max(1, len(self.values) // 10) :]
+        return sum(last) / len(last)
+
+
+def fit(
+    objective: Objective,
+    parameters: Parameters,
+    *,
+    steps: int = 1000,
+    samples: int = 1,
+    lr: float = 0.01,
+    anneal: bool = False,
+    optimiser: Callable[[list[torch.Tensor]], torch.optim.Optimizer] | None = None,
+    seed: int = 0,
+    told: Callable[[object], None] = lambda message: None,
+    data: torch.Tensor | tuple[torch.Tensor, ...] | None = None,
+    batch: int | None = None,
+) -> Fitted:
+    """Maximise E[objective] by ``steps`` steps of Adam, from ``samples`` particles each.
+
+    ``objective`` is a program, or a function without arguments that makes it anew every step
+    (which it must be if it computes with parameters outside of the program). With ``data``, it is
+    a function of one row of each of its tensors, and what is maximised is the mean over the rows,
+    ``batch`` of which (all, by default) are drawn each step. ``parameters`` are changed in place.
+    With ``anneal`` the learning rate falls to 0 along a half cosine, which settles the last digits.
+    The same seed gives the same fit. ``told`` hears the estimators once, then :class:`Progress`.
+    Warns of comparisons on reparameterised values. Raises PonderError for a value or a gradient
+    that is not finite, naming the site where it can.
+    """
+    if steps < 1 or samples < 1:
+        raise PonderError(f"fit needs at least one step and sample, got {steps} and {samples}")
+    leaves = leaves_of(parameters)
+    rows = _rows(data, batch)
+    make = made_anew(objective)
+    first = () if rows is None else tuple(column[0] for column in rows)
+    sites = probe(lambda: make(*first), seed)
+    told(sites)
+    made = optimiser or partial(torch.optim.Adam, lr=lr)
+    adam = made(leaves)
+    rates = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps) if anneal else None
+    setting = Setting()
+    values: list[float] = []
+    started, said = time.perf_counter(), 0
+    for step in range(steps):
+        with noise(seed, step), differentiable():
+            chosen = None if rows is None else _drawn(rows, batch)
+            estimates = particles(make, setting, samples, chosen)
+        value = float(estimates.detach().mean())
+        if value != value or abs(value) == float("inf"):
+            _explain(make, chosen, estimates, step, seed)
+        adam.zero_grad()
+        _backward(-estimates.mean())
+        _check_gradients(leaves, step)
+        adam.step()
+        if rates is not None:
+            rates.step()
+        values.append(value)
+        setting.running += (value - setting.running) / min(step + 1, 20)
+        if (step + 1) * TOLD // steps > step * TOLD // steps:
+            recent = values[said:]
+            said, spent = step + 1, time.perf_counter() - started
+            told(Progress(step + 1, steps, sum(recent) / len(recent), spent))
+    return Fitted(tuple(values), sites, time.perf_counter() - started)
+
+
+def made_anew(objective: Objective) -> Callable[..., Program[Any]]:
+    """A function that makes the objective."""
+    return (lambda: objective) if isinstance(objective, Program) else objective
+
+
+def leaves_of(parameters: Parameters) -> list[torch.Tensor]:
+    if isinstance(parameters, torch.nn.Module):
+        found: list[torch.Tensor] = list(parameters.parameters())
+    elif isinstance(parameters, Mapping):
+        found = list(parameters.values())
+    else:
+        found = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
+    leaves = [tensor for tensor in found if tensor.requires_grad]
+    if not leaves:
+        raise PonderError(
+            "fit got no parameter that requires a gradient; give tensors made with "
+            "requires_grad=True, or a torch.nn.Module"
+        )
+    if not all(tensor.is_leaf for tensor in leaves):
+        raise PonderError(
+            "fit got a parameter that was computed from others; give the tensors it starts from"
+        )
+    return leaves
+
+
+def _rows(data: Any, batch: int | None) -> tuple[torch.Tensor, ...] | None:
+    if data is None:
+        if batch is not None:
+            raise PonderError("fit got a batch without data; give data=, or no batch")
+        return None
+    rows = (data,) if isinstance(data, torch.Tensor) else tuple(data)
+    lengths = {len(column) for column in rows}
+    if len(lengths) != 1 or lengths == {0}:
+        raise PonderError(f"fit needs data of one length of at least 1, got {sorted(lengths)}")
+    if batch is not None and not 1 <= batch <= len(rows[0]):
+        raise PonderError(f"fit needs a batch between 1 and {len(rows[0])} rows, got {batch}")
+    return rows
+
+
+def _drawn(rows: tuple[torch.Tensor, ...], batch: int | None) -> tuple[torch.Tensor, ...]:
+    if batch is None or batch == len(rows[0]):
+        return rows
+    chosen = torch.randperm(len(rows[0]))[:batch]
+    return tuple(column[chosen] for column in rows)
+
+
+def _backward(loss: torch.Tensor) -> None:
+    try:
+        loss.backward()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        if "second time" in str(error):
+            raise PonderError(
+                "the objective was made once from computed parameters; give fit a function that "
+                "makes it: fit(lambda: elbo(model(), guide(log_sd.exp())), ...)"
+            ) from error
+        if "does not require grad" in str(error):
+            raise PonderError("the objective depends on no parameter through tensors") from error
+        raise
+
+
+def _check_gradients(leaves: list[torch.Tensor], step: int) -> None:
+    total = sum(tensor.grad.sum() for tensor in leaves if tensor.grad is not None)
+    if not bool(torch.isfinite(torch.as_tensor(total))):
+        raise PonderError(
+            f"the gradient at step {step} is not finite though the objective is; look for sqrt, "
+            "log or a division at 0, or take a smaller lr"
+        )
+
+
+def _explain(
+    make: Callable[..., Program[Any]],
+    rows: tuple[torch.Tensor, ...] | None,
+    estimates: torch.Tensor,
+    step: int,
+    seed: int,
+) -> None:
+    """Raise the error that names the site, or else says how many particles are not finite."""
+    bad = ~torch.isfinite(estimates.detach())
+    row = None if rows is None else tuple(column[int(bad.any(-1).nonzero()[0])] for column in rows)
+    find_fault(lambda: make(*(row or ())), seed)
+    raise PonderError(
+        f"the objective is not finite at step {step} for {int(bad.sum())} of {bad.numel()} "
+        "particles; a guide's support may leave the model's, or a parameter its range"
+    )

@@ -1,0 +1,65 @@
+"""Objectives: programs of one particle, each a few lines over ``traced`` and ``density``.
+
+All are to be maximised. A user's own is written the same way, e.g. the Renyi bound of order 1/2
+(Li and Turner 2016), 2 log E_q sqrt(p / q), from k particles:
+
+    @program
+    def renyi(model, guide, k):
+        logs = yield from copies(elbo(model, guide), k)
+        return 2 * (torch.logsumexp(logs / 2, 0) - math.log(k))
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from ponder.effects import Effects, Program, program
+from ponder.errors import PonderError
+from ponder.tensors import Estimator
+from ponder.vi.copied import copies
+from ponder.vi.traces import density, traced
+
+
+@program
+def elbo(model: Program[Any], guide: Program[Any]) -> Effects[torch.Tensor]:
+    """log p - log q at the guide's values: its expectation is at most the log-evidence."""
+    values, log_q = yield from traced(guide)
+    log_p = yield from density(model, values)
+    return log_p - log_q
+
+
+@program
+def iwelbo(model: Program[Any], guide: Program[Any], k: int) -> Effects[torch.Tensor]:
+    """The log of the mean of k importance weights (Burda, Grosse and Salakhutdinov 2016)."""
+    if k < 1:
+        raise PonderError(f"iwelbo needs at least one particle, got {k}")
+    logs = yield from copies(elbo(model, guide), k)
+    return torch.logsumexp(logs, 0) - math.log(k)
+
+
+@program
+def wake_sleep(model: Program[Any], guide: Program[Any], k: int) -> Effects[torch.Tensor]:
+    """Reweighted wake-sleep (Bornschein and Bengio 2015): the value is that of ``iwelbo``.
+
+    Its gradient is that of sum of w log p for what is in the model (wake-theta) and of sum of
+    w log q for what is in the guide (wake-phi), with the self-normalised weights w of k values
+    held constant. So no site needs an estimator; biased O(1/k), as published.
+    """
+    if k < 1:
+        raise PonderError(f"wake_sleep needs at least one particle, got {k}")
+    log_p, log_q = yield from copies(_both(model, guide), k)
+    logs = (log_p - log_q).detach()
+    weights = torch.softmax(logs, 0)
+    gains = (weights * (log_p - log_p.detach() + log_q - log_q.detach())).sum()
+    value: torch.Tensor = torch.logsumexp(logs, 0) - math.log(k) + gains
+    return value
+
+
+@program
+def _both(model: Program[Any], guide: Program[Any]) -> Effects[tuple[torch.Tensor, torch.Tensor]]:
+    values, log_q = yield from traced(guide, Estimator("stop"))
+    log_p = yield from density(model, values)
+    return log_p, log_q

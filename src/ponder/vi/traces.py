@@ -1,0 +1,179 @@
+"""Programs inside of an objective: run as part of it, or scored at given values.
+
+``traced`` and ``density`` are to an objective what simulation and scoring are to a trace. A program
+with a density that can only be estimated says so by being :class:`Estimated` (``inner``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+
+from ponder.addresses import Addresses
+from ponder.dist import Dist
+from ponder.effects import Each, Effects, Factor, Nested, Program, Sample
+from ponder.errors import PonderError
+from ponder.tensors import Estimator
+from ponder.vi.sites import as_site, overridden
+
+Values = dict[str, torch.Tensor]
+
+
+class Traced(NamedTuple):
+    """Values by address, and the log-density of them: log-probabilities plus factors."""
+
+    values: Values
+    log_density: torch.Tensor
+
+
+class Estimated(Program[Any]):
+    """A program whose density is estimated: see ``marginal`` and ``normalize``.
+
+    ``trace`` samples values u and answers (u, log d) with E[1/d | u] = 1/p(u); ``score`` answers
+    log d of given values with E d = p(u). So an ELBO stays a lower bound in expectation.
+    """
+
+    __slots__ = ("score", "trace")
+
+    def __init__(
+        self,
+        trace: Callable[[Estimator | None], Effects[Traced]],
+        score: Callable[[Values], Effects[torch.Tensor]],
+        name: str,
+    ) -> None:
+        super().__init__(lambda: _values_of(trace(None)), name)
+        self.trace = trace
+        self.score = score
+
+
+def _values_of(run: Effects[Traced]) -> Effects[Values]:
+    return (yield from run).values
+
+
+def traced(program: Program[Any], estimator: Estimator | None = None) -> Effects[Traced]:
+    """``values, log_q = yield from traced(guide)``: its samples become sites of the objective.
+
+    ``estimator``, if given, replaces those of all sites.
+    """
+    if isinstance(program, Estimated):
+        return (yield from program.trace(estimator))
+    record = _Record(program.name)
+    yield from _followed(program, "", record, partial(_forwarded, estimator, record))
+    return Traced(record.values, record.total())
+
+
+def density(program: Program[Any], values: Values) -> Effects[torch.Tensor]:
+    """``log_p = yield from density(model, values)``: log-density and factors at these values.
+
+    Raises PonderError naming the site that the program samples and ``values`` lack, or the reverse.
+    """
+    if isinstance(program, Estimated):
+        return (yield from program.score(values))
+    record = _Record(program.name)
+    yield from _followed(program, "", record, partial(_given, values, record))
+    unused = [address for address in values if address not in record.values]
+    if unused:
+        raise PonderError(
+            f"{program.name} has no site {unused[0]!r}, which its guide samples; name them alike, "
+            "or sum the guide's own sites out by marginal(guide, keep=...)"
+        )
+    return record.total()
+
+
+@dataclass
+class _Record:
+    """What one program has sampled and scored so far."""
+
+    name: str
+    values: Values = field(default_factory=dict)
+    parts: list[torch.Tensor] = field(default_factory=list)
+
+    def total(self) -> torch.Tensor:
+        return torch.stack(self.parts).sum() if self.parts else torch.zeros(())
+
+    def add(self, part: Any, where: str) -> None:
+        """One more log-density; ``where`` in the program, for messages."""
+        number = torch.as_tensor(part)
+        kept = number if number.is_floating_point() else number.to(torch.get_default_dtype())
+        if kept.shape != ():
+            raise PonderError(
+                f"{where} of {self.name} has shape {tuple(kept.shape)}; sum it: a log-weight is "
+                "one number"
+            )
+        look = inspector.get()
+        if look is not None:
+            look(self.name, where, kept)
+        self.parts.append(kept)
+
+
+Inspector = Callable[[str, str, torch.Tensor], None]
+inspector: ContextVar[Inspector | None] = ContextVar("inspector", default=None)
+"""While a search for what is not finite is on, who looks at every log-density."""
+
+
+def _forwarded(
+    estimator: Estimator | None, record: _Record, address: str, dist: Dist[Any], name: str | None
+) -> Effects[torch.Tensor]:
+    site = as_site(address, dist)
+    if estimator is not None:
+        site = overridden(site, estimator)
+    value: torch.Tensor = yield Sample(site, name)
+    record.add(site.score(value), f"site {address!r}")
+    return value
+
+
+def _given(
+    values: Values, record: _Record, address: str, dist: Dist[Any], name: str | None
+) -> Effects[torch.Tensor]:
+    if address not in values:
+        raise PonderError(
+            f"{record.name} samples {address!r}, which its guide does not; name the guide's sites "
+            "as the model's, or let the model observe it"
+        )
+    record.add(as_site(address, dist).score(values[address]), f"site {address!r}")
+    return values[address]
+    yield
+
+
+OnSample = Callable[[str, Dist[Any], str | None], Effects[torch.Tensor]]
+
+
+def _followed(
+    program: Program[Any], prefix: str, record: _Record, on_sample: OnSample
+) -> Effects[Any]:
+    """Run a program, doing ``on_sample(address, dist, name)`` where it samples."""
+    generator, addresses = program.start(), Addresses()
+    factors, send = 0, None
+    while True:
+        try:
+            effect = generator.send(send)
+        except StopIteration as stop:
+            return stop.value
+        send = None
+        if isinstance(effect, Sample):
+            address = prefix + addresses.next(effect.name)
+            if address in record.values:
+                raise PonderError(f"{record.name} samples {address!r} twice")
+            send = yield from on_sample(address, effect.dist, effect.name)
+            record.values[address] = send
+        elif isinstance(effect, Factor):
+            record.add(effect.log_weight, f"factor {factors}{' in ' + prefix if prefix else ''}")
+            factors += 1
+        elif isinstance(effect, Each | Nested):
+            each = (
+                Each([effect.program], None if effect.name is None else [effect.name])
+                if isinstance(effect, Nested)
+                else effect
+            )
+            parts = [f"{prefix}{part}/" for part in addresses.each(each)]
+            inner = [
+                Program(partial(_followed, part, where, record, on_sample), part.name)
+                for part, where in zip(each.programs, parts, strict=True)
+            ]
+            found = yield Each(inner, each.names)
+            send = found[0] if isinstance(effect, Nested) else found
