@@ -244,7 +244,7 @@ class Particle(Generic[X]):
             )
         if math.isnan(log_weight) or log_weight == math.inf:
             raise PonderError(f"program {self.program.name} yields a factor of {log_weight}")
-        self.log_potential += log_weight
+        self.log_potential += float(log_weight)
         self._changed = True
         self._close_if_dead()
         if self.status == "running":

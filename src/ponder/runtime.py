@@ -197,9 +197,9 @@ class Runtime:
         """Draw at once, take from the bank, or ask the engine and answer PENDING."""
         key = derive(task.key, address)
         while isinstance(dist, Mixture):
-            # One of the parts may be asked of an engine.
+            # One of the parts may be asked of an engine. What chooses it must not draw from it.
+            dist = dist.choose(Stream(derive(key, "choice")))
             key = derive(key, "part")
-            dist = dist.choose(Stream(key))
         if not isinstance(dist, (*_MODEL_DISTS, Outside)):
             return dist.draw(Stream(key))
         job = self._job(task)

@@ -28,6 +28,9 @@ FEWEST = 5
 GOOD = 0.7
 LEVEL = 5.0
 """Times the average: weights up to here are nobody's heavy tail, whatever the fit says."""
+CROWD, NEAR = 10, 3.0
+"""So many weights within this factor of the largest are no tail either: of a law with k >= 1/2
+some NEAR ** (1 / k) <= 9 are. A proposal that lost a mode, mixed with some of the prior, has them."""
 _PRIOR_DRAWS, _PRIOR_K = 10, 0.5
 
 
@@ -104,7 +107,7 @@ def diagnose(population: Population[Any]) -> Diagnosis:
     if np.count_nonzero(shares) > 1:
         # The squared coefficient of variation over n: sum of W^2 less what equal weights have.
         error = math.sqrt(max(0.0, float(shares @ shares) - 1 / n))
-    if k is not None and k >= 1 and n * float(weights.max()) > LEVEL:
+    if k is not None and k >= 1 and n * float(weights.max()) > LEVEL and _crowd(weights) < CROWD:
         error = math.inf
     return Diagnosis(n, ess, k, evidence, error, _note(weights, n, k, resampled))
 
@@ -128,6 +131,13 @@ def _note(weights: Floats, n: int, k: float | None, resampled: bool) -> str:
             f"no weight is more than {heaviest:.1f} times the average, yet the largest are no tail "
             f"of a good law: weights in clusters, or more to come; look at more draws{unseen}"
         )
+    crowd = _crowd(weights)
+    if crowd >= CROWD:
+        share = float(np.sort(weights)[-crowd:].sum())
+        return (
+            f"{crowd} of {n} draws carry {share:.2f} of the weight, all about as much: no heavy "
+            f"tail, but few draws where the target is; propose more of them there{unseen}"
+        )
     if k < 1:
         needed = 10 ** (1 / (1 - k))
         more = (
@@ -141,6 +151,11 @@ def _note(weights: Floats, n: int, k: float | None, resampled: bool) -> str:
         "the weights have no mean that draws could show: find a better proposal, or a share of "
         f"the model's own with defensive=0.1{unseen}"
     )
+
+
+def _crowd(weights: Floats) -> int:
+    """How many weights are nearly as large as the largest."""
+    return int(np.count_nonzero(weights >= weights.max() / NEAR))
 
 
 @dataclass(frozen=True)
