@@ -12,7 +12,7 @@ from ponder.effects import Program
 from ponder.errors import CannotEnumerate, NotAFunctionOfItsChoices, TooManyRuns
 from ponder.machine import Machine, Task
 from ponder.particle import Particle
-from ponder.trace import Trace
+from ponder.trace import Trace, plain
 
 X = TypeVar("X")
 DEEPEST = 5_000  # choices in one run, beyond which an enumeration gives up
@@ -125,6 +125,7 @@ def enumerate_runs(program: Program[X], limit: int = 1_000_000) -> Iterator[tupl
 
 def key_of(value: Any) -> Any:
     """The value as a key: what it prints, if it cannot be hashed."""
+    value = plain(value)
     try:
         hash(value)
     except TypeError:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ponder.dist import NEG_INF
 from ponder.law import Law
-from ponder.trace import Trace
+from ponder.trace import Trace, plain
 
 X = TypeVar("X")
 Floats = NDArray[np.float64]
@@ -124,7 +124,7 @@ def answer_of(trace: Trace[Any]) -> Hashable | Abstain:
     """The canonical answer of a trace: its value's ``answer`` if it has one, else the value."""
     if trace.status != "finished" or trace.value is None:
         return ABSTAIN
-    answer = getattr(trace.value, "answer", trace.value)
+    answer = plain(getattr(trace.value, "answer", trace.value))
     return ABSTAIN if answer is None or isinstance(answer, Abstain) else answer
 
 

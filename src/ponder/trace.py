@@ -63,6 +63,11 @@ def choices_since(last: Choice | None, stop: Choice | None = None) -> list[Choic
     return found[::-1]
 
 
+def plain(value: Any) -> Any:
+    """A tensor or array of one number as that number, so that equal ones are equal keys."""
+    return value.item() if getattr(value, "shape", None) == () else value
+
+
 @dataclass(frozen=True, slots=True)
 class Trace(Generic[X]):
     """One execution: its choices, its value (None unless finished), and the sum of its factors.
