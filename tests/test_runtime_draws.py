@@ -1,4 +1,4 @@
-"""The runtime draws what a distribution says, as simulation does: also from mixtures of mixtures."""
+"""The runtime draws what a distribution says, as simulation does, from mixtures too."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
     python docs/examples/waiting.py                    (needs ponder[torch]; some seconds)
     ponder check docs/examples/waiting.py:gradients    are the estimators unbiased?
+
+A clock that errs says twelve minutes; late buses come ten minutes after the others.
 """
 
 from __future__ import annotations

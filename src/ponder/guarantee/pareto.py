@@ -30,7 +30,7 @@ LEVEL = 5.0
 """Times the average: weights up to here are nobody's heavy tail, whatever the fit says."""
 CROWD, NEAR = 10, 3.0
 """So many weights within this factor of the largest are no tail either: of a law with k >= 1/2
-some NEAR ** (1 / k) <= 9 are. A proposal that lost a mode, mixed with some of the prior, has them."""
+some NEAR ** (1 / k) <= 9 are. A proposal that lost a mode, mixed with the prior, has them."""
 _PRIOR_DRAWS, _PRIOR_K = 10, 0.5
 
 
