@@ -1,6 +1,7 @@
 """A mixture with discrete latents: one gradient by enum, by mvd and by reinforce, side by side.
 
     python examples/vi_mixture.py
+    ponder check examples/vi_mixture.py:gradients
 
 Points come from one of three clusters. The guide names, for every point, the cluster it thinks
 the point is from; the clusters' centres are learned too. A row of data is a particle of its own, so
@@ -12,7 +13,7 @@ from torch.distributions import Categorical, Normal
 
 from ponder import observe, program, sample
 from ponder.tensors import Torch, enum, mvd, reinforce
-from ponder.vi import check_gradient, elbo, fit
+from ponder.vi import Gradients, check_gradient, elbo, fit
 
 torch.manual_seed(0)
 CENTRES, SPREAD = torch.tensor([-3.0, 0.5, 3.0]), 0.6
@@ -51,6 +52,14 @@ def model(mixture, point):
 @program
 def guide(mixture, point, estimator):
     yield from sample(estimator(Categorical(logits=mixture.guess(point.reshape(1)))), "k")
+
+
+def gradients():
+    """For ``ponder check``: the gradient of one point's ELBO, before anything is learned."""
+    torch.manual_seed(1)
+    mixture = Mixture()
+    objective = mixture.objective(mvd)
+    return Gradients(lambda: objective(points[0]), mixture)
 
 
 def main():

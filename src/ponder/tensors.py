@@ -87,13 +87,13 @@ class Torch:
         if _differentiating.get():
             return self.score(value)
         with torch.no_grad():
-            if not self._holds(torch.as_tensor(value)):
+            if not self._holds(_point(value)):
                 return NEG_INF
             return float(self.score(value))
 
     def score(self, value: Any) -> torch.Tensor:
         """The log-density of a value as a tensor of shape ()."""
-        point = torch.as_tensor(value)
+        point = _point(value)
         scored = self.distribution.log_prob(point).sum()
         support = _support_of(self.distribution)
         if support is None or support is torch.distributions.constraints.real:
@@ -229,6 +229,13 @@ def _tensor(value: Any) -> torch.Tensor:
     if isinstance(value, torch.Tensor):
         return value
     return torch.tensor(value, dtype=torch.get_default_dtype())
+
+
+def _point(value: Any) -> torch.Tensor:
+    """A value to score, a whole number too: the True of a ponder Bernoulli is 1.0."""
+    point = torch.as_tensor(value)
+    inexact = point.is_floating_point() or point.is_complex()
+    return point if inexact else point.to(torch.get_default_dtype())
 
 
 def unwrapped(distribution: Distribution) -> Distribution:

@@ -179,12 +179,16 @@ def check(
 ) -> Report:
     """Whether a strategy, block or program keeps the law that it claims.
 
-    ``subject`` is a strategy (or its text), a block, a program, or a function without arguments
-    that returns one of them. ``seconds`` is how long to look; a valid method is refuted with
-    probability below 10^-6 whatever it is. Raises PonderError for what cannot be checked.
+    ``subject`` is a strategy (or its text), a block, a program, what reports of itself (as
+    ``ponder.vi.Gradients`` do), or a function without arguments that returns one of them.
+    ``seconds`` is how long to look; a valid method is refuted with probability below 10^-6 whatever
+    it is. Raises PonderError for what cannot be checked.
     """
     if not 0.1 <= seconds <= 1e6:
         raise PonderError(f"check needs between 0.1 and a million seconds, got {seconds}")
-    from ponder.checking.subjects import resolve
+    from ponder.checking.subjects import Reporting, resolve
 
-    return Check(resolve(subject), seconds, seed, told).run()
+    resolved = resolve(subject)
+    if isinstance(resolved, Reporting):
+        return resolved.report(seconds, seed, told)
+    return Check(resolved, seconds, seed, told).run()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import ponder.recipes  # noqa: F401 - registers the names
+from ponder.checking.claims import Report
 from ponder.checking.toy_models import graded
 from ponder.effects import Program
 from ponder.errors import PonderError
@@ -16,14 +18,25 @@ from ponder.notation import NAMES, parse_part
 from ponder.strategy import Block, Pipeline, Source
 
 
+@runtime_checkable
+class Reporting(Protocol):
+    """What checks itself, in its own way; e.g. ``ponder.vi.Gradients``."""
+
+    def report(self, seconds: float, seed: int, told: Callable[[str], None]) -> Report:
+        """What was found in about ``seconds``."""
+        ...
+
+
 def resolve(subject: Any) -> Any:
-    """The strategy, block or program that ``subject`` means."""
+    """The strategy, block, program or :class:`Reporting` that ``subject`` means."""
     if isinstance(subject, str):
         path, colon, name = subject.rpartition(":")
         if colon and path.endswith(".py"):
             return resolve(loaded(Path(path), name))
         return of_text(subject)
     if isinstance(subject, Pipeline | Source | Block | Program):
+        return subject
+    if isinstance(subject, Reporting) and not isinstance(subject, type):
         return subject
     if callable(subject):
         return resolve(_called(subject))

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 def check(
     subject: Annotated[
         str | None,
-        typer.Argument(help='A strategy, e.g. "cot | draw(8) | vote", or path/to/file.py:name.'),
+        typer.Argument(
+            help='A strategy, e.g. "cot | draw(8) | vote", or path/to/file.py:name, where name may '
+            "also be a ponder.vi.Gradients, whose estimators are then held to the exact gradient."
+        ),
     ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="Check every block, kernel and recipe of ponder.")

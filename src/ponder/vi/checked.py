@@ -33,13 +33,15 @@ class Row:
     """One choice of estimators. ``z`` is the largest standardised error of its mean gradient.
 
     ``variance`` is of one particle's gradient, summed over the parameters; ``error`` the largest
-    absolute difference from the exact gradient; ``limit`` what ``z`` may not exceed.
+    absolute difference from the exact gradient; ``limit`` what ``z`` may not exceed;
+    ``would_find`` the bias that would have been found in any parameter, 99 times in 100.
     """
 
     estimators: str
     error: float
     z: float
     limit: float
+    would_find: float
     variance: float
     seconds: float
 
@@ -83,29 +85,37 @@ class Gradients:
         started = time.perf_counter()
         told("the exact gradient, then each estimator")
         groups = min(2000, max(50, int(20 * seconds)))
-        found = check_gradient(self.objective, self.parameters, groups=groups, seed=seed)
+        found = check_gradient(
+            self.objective, self.parameters, groups=groups, samples=128, seed=seed
+        )
         claim = found.rows[0]
         findings = [
             Finding(
                 "the gradient is unbiased, as written",
                 "sampled",
                 "valid" if claim.unbiased else "refuted",
+                would_find=claim.would_find,
                 runs=groups,
-                note=f"largest error {claim.error:.3g} at {claim.z:.1f} standard errors, refuted "
-                f"beyond {claim.limit:.1f}; variance {claim.variance:.3g}",
+                note=f"{_in_words(claim)}; refuted beyond {claim.limit:.1f} standard errors; the "
+                f"exact gradient's largest part is {max(map(abs, found.exact)):.3g}",
             )
         ]
-        findings += [
-            Finding(f"with {row.estimators} where possible", "sampled", "known", note=str(row))
-            for row in found.rows[1:]
-        ]
-        name = getattr(self.objective, "name", getattr(self.objective, "__name__", "objective"))
-        return Report(
-            f"gradient of {name}",
-            "unbiased gradient",
-            tuple(findings),
-            time.perf_counter() - started,
-        )
+        for row in found.rows[1:]:
+            verdict = "unbiased" if row.unbiased else "BIASED"
+            said = f"{verdict}; {_in_words(row)}"
+            findings.append(
+                Finding(f"by {row.estimators} where possible", "none", "known", note=said)
+            )
+        subject = f"gradient of {made_anew(self.objective)().name}"
+        spent = time.perf_counter() - started
+        return Report(subject, "unbiased gradient", tuple(findings), spent)
+
+
+def _in_words(row: Row) -> str:
+    return (
+        f"variance {row.variance:.3g}; error {row.error:.3g} at {row.z:.1f} standard errors; "
+        f"{1e3 * row.seconds:.1f} ms"
+    )
 
 
 def check_gradient(
@@ -228,10 +238,13 @@ def _row(
     spread = gradients.std(0, ddof=1)
     # What passes for rounding in single precision.
     rounding = 1e-4 * (np.abs(exact).max() + np.abs(gradients).mean() + 1e-3) / math.sqrt(groups)
-    z = error / (spread / math.sqrt(groups) + rounding)
+    unit = spread / math.sqrt(groups) + rounding
+    z = error / unit
     limit = float(t.isf(ALARM / (2 * len(exact)), groups - 1))
+    would_find = (limit + float(t.isf(0.01, groups - 1))) * float(unit.max())
     variance = samples * float((spread**2).sum())
-    return Row(name, float(error.max()), float(z.max()), limit, variance, seconds)
+    worst = float(error.max())
+    return Row(name, worst, float(z.max()), limit, would_find, variance, seconds)
 
 
 class _Grid(Distribution):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,19 @@ from torch.utils import _pytree as pytree
 
 from ponder.dist import Stream
 from ponder.effects import Each, Effects, Program, Sample
+from ponder.errors import PonderError
+
+Numbered = Callable[[torch.Tensor], Program[Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class Copies:
-    """A sample from a point mass: the stacked values of ``count`` runs, or None if not batched."""
+    """A sample from a point mass: the stacked values of ``count`` runs, or None if not batched.
 
-    program: Program[Any]
+    ``program(i)`` is the run of number i, an integer tensor of shape ().
+    """
+
+    program: Numbered
     count: int
 
     def draw(self, stream: Stream) -> None:
@@ -36,15 +42,28 @@ class Copies:
         return hash(self.count)
 
 
-def copies(program: Program[Any], count: int) -> Effects[Any]:
+def copies(program: Program[Any] | Numbered, count: int) -> Effects[Any]:
     """``values = yield from copies(program, k)``: k independent values, stacked.
 
     They are stacked along a new first axis: tensors, or tuples, lists and dicts of tensors.
-    Batched by vmap, unless a site of the program names enum or mvd: then the copies run one after
-    the other, as parts of one run.
+    A function of the copy's number (a tensor of shape ()) may answer the program, for copies that
+    differ in a row of something stacked. Batched by vmap, unless a site of the program names enum
+    or mvd: then the copies run one after the other, as parts of one run.
     """
-    values = yield Sample(Copies(program, count))
+    numbered = (lambda _: program) if isinstance(program, Program) else program
+    values = yield Sample(Copies(numbered, count))
     if values is None:
-        runs = yield Each([program] * count)
-        values = pytree.tree_map(lambda *parts: torch.stack([*map(torch.as_tensor, parts)]), *runs)
+        programs = [numbered(torch.tensor(number)) for number in range(count)]
+        runs = yield Each(programs)
+        try:
+            values = pytree.tree_map(_stacked, *runs)
+        except ValueError as error:
+            raise PonderError(
+                f"copies of {programs[0].name} sample or answer differently from one another; the "
+                "sites of one must be those of all"
+            ) from error
     return values
+
+
+def _stacked(*parts: Any) -> torch.Tensor:
+    return torch.stack([*map(torch.as_tensor, parts)])

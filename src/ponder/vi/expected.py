@@ -173,15 +173,16 @@ class _Run:
     def _copies(self, dist: Copies) -> Any:
         """The copies' values, stacked; None if the program has to run them one by one."""
         if self.mode == "probe":
-            value = _returned(dist.program, _Run(self.setting, "probe", room=0.0))
+            first = dist.program(torch.tensor(0))
+            value = _returned(first, _Run(self.setting, "probe", room=0.0))
             return pytree.tree_map(lambda part: torch.stack([part] * dist.count), value)
         if not self.setting.vectorised:
             return None
         mode: Mode = "value" if self.mode == "value" else "copy"
 
-        def one(_: torch.Tensor) -> Any:
+        def one(number: torch.Tensor) -> Any:
             run = _Run(self.setting, mode, zero=self.zero)
-            return _returned(dist.program, run), (run.score, run.constant, run.left_out)
+            return _returned(dist.program(number), run), (run.score, run.constant, run.left_out)
 
         try:
             values, parts = vmap(one, randomness="different")(torch.arange(dist.count))

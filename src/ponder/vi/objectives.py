@@ -18,8 +18,10 @@ import torch
 
 from ponder.effects import Effects, Program, program
 from ponder.errors import PonderError
-from ponder.tensors import Estimator
+from ponder.tensors import Estimator, reinforce
 from ponder.vi.copied import copies
+from ponder.vi.sequential import Resampling, filtered
+from ponder.vi.staged import Staged
 from ponder.vi.traces import density, traced
 
 
@@ -38,6 +40,22 @@ def iwelbo(model: Program[Any], guide: Program[Any], k: int) -> Effects[torch.Te
         raise PonderError(f"iwelbo needs at least one particle, got {k}")
     logs = yield from copies(elbo(model, guide), k)
     return torch.logsumexp(logs, 0) - math.log(k)
+
+
+@program
+def fivo(
+    model: Program[Any], guide: Program[Any], n: int, resample: Resampling = reinforce
+) -> Effects[torch.Tensor]:
+    """The log of the evidence by sequential Monte Carlo with n particles of the guide.
+
+    Filtering variational objectives (Maddison et al. 2017; Le et al. 2018; Naesseth et al. 2018).
+    For models of stages, see ``staged``; with one stage it is ``iwelbo``. ``resample`` names
+    the estimator of the ancestors: with ``stop`` its gradient is biased, of low variance, and what
+    is published under these names.
+    """
+    if n < 1:
+        raise PonderError(f"fivo needs at least one particle, got {n}")
+    return (yield from filtered(Staged(model, guide), n, resample)).log_z
 
 
 @program

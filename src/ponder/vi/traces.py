@@ -62,7 +62,7 @@ def traced(program: Program[Any], estimator: Estimator | None = None) -> Effects
     """
     if isinstance(program, Estimated):
         return (yield from program.trace(estimator))
-    record = _Record(program.name)
+    record = Record(program.name)
     yield from _followed(program, "", record, partial(_forwarded, estimator, record))
     return Traced(record.values, record.total())
 
@@ -74,7 +74,7 @@ def density(program: Program[Any], values: Values) -> Effects[torch.Tensor]:
     """
     if isinstance(program, Estimated):
         return (yield from program.score(values))
-    record = _Record(program.name)
+    record = Record(program.name)
     yield from _followed(program, "", record, partial(_given, values, record))
     unused = [address for address in values if address not in record.values]
     if unused:
@@ -86,7 +86,7 @@ def density(program: Program[Any], values: Values) -> Effects[torch.Tensor]:
 
 
 @dataclass
-class _Record:
+class Record:
     """What one program has sampled and scored so far."""
 
     name: str
@@ -117,7 +117,7 @@ inspector: ContextVar[Inspector | None] = ContextVar("inspector", default=None)
 
 
 def _forwarded(
-    estimator: Estimator | None, record: _Record, address: str, dist: Dist[Any], name: str | None
+    estimator: Estimator | None, record: Record, address: str, dist: Dist[Any], name: str | None
 ) -> Effects[torch.Tensor]:
     site = as_site(address, dist)
     if estimator is not None:
@@ -128,7 +128,7 @@ def _forwarded(
 
 
 def _given(
-    values: Values, record: _Record, address: str, dist: Dist[Any], name: str | None
+    values: Values, record: Record, address: str, dist: Dist[Any], name: str | None
 ) -> Effects[torch.Tensor]:
     if address not in values:
         raise PonderError(
@@ -144,7 +144,7 @@ OnSample = Callable[[str, Dist[Any], str | None], Effects[torch.Tensor]]
 
 
 def _followed(
-    program: Program[Any], prefix: str, record: _Record, on_sample: OnSample
+    program: Program[Any], prefix: str, record: Record, on_sample: OnSample
 ) -> Effects[Any]:
     """Run a program, doing ``on_sample(address, dist, name)`` where it samples."""
     generator, addresses = program.start(), Addresses()
