@@ -74,11 +74,13 @@ def main() -> None:
             ("FIVO", fivo(model(), blind(steps, gain), INNER, resample=stop)),
         ):
             started = time.perf_counter()
-            values = expectation(objective, OUTER, seed=1)
-            values.mean().backward()
+            estimates = expectation(objective, OUTER, seed=1)
+            estimates.mean().backward()
             seconds = time.perf_counter() - started
-            told = f"se {float(values.detach().std()) / math.sqrt(OUTER):.2g}; {seconds:.2f} s for {OUTER}"
-            report.add((case, ""), name, float(values.detach().mean()), "nats", note=told)
+            values = estimates.detach()
+            error = float(values.std()) / math.sqrt(OUTER)
+            told = f"se {error:.2g}; {seconds:.2f} s for {OUTER}"
+            report.add((case, ""), name, float(values.mean()), "nats", note=told)
     if args.json:
         report.write(args.json)
 
