@@ -30,7 +30,8 @@ from scipy.special import ndtr
 
 import ponder
 from ponder.amortize import dt
-from ponder.amortize.closed_forms import conjugate, fit, kl
+from ponder.amortize.closed_forms import conjugate, kl
+from ponder.amortize.em import fit
 from ponder.amortize.mixtures import Gaussians, Mixtures
 from ponder.arrays import Normals
 from ponder.dist import Stream

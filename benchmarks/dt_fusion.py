@@ -35,7 +35,8 @@ from sensor_fusion import MOTION, NOISE, START, Journey, journey
 import ponder
 from ponder.amortize import dt
 from ponder.amortize.closed_forms import moved
-from ponder.amortize.mixtures import Gaussians, Mixtures, as_guide
+from ponder.amortize.guides import as_guide
+from ponder.amortize.mixtures import Gaussians, Mixtures
 from ponder.arrays import Normals, SystematicAncestors
 from ponder.effects import Effects, Program
 

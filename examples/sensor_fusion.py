@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 import ponder
 from ponder.amortize import dt
 from ponder.amortize.closed_forms import moved
-from ponder.amortize.mixtures import Gaussians, Mixtures, as_guide
+from ponder.amortize.guides import as_guide
+from ponder.amortize.mixtures import Gaussians, Mixtures
 from ponder.arrays import Normals
 from ponder.effects import Effects
 

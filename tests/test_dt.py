@@ -22,7 +22,8 @@ torch = pytest.importorskip("torch")
 import ponder  # noqa: E402
 from ponder.amortize import checkpoint, dt  # noqa: E402
 from ponder.amortize.closed_forms import conjugate, kl  # noqa: E402
-from ponder.amortize.mixtures import Gaussians, Mixtures, as_guide  # noqa: E402
+from ponder.amortize.guides import as_guide  # noqa: E402
+from ponder.amortize.mixtures import Gaussians, Mixtures  # noqa: E402
 from ponder.amortize.ranges import OutsideTraining  # noqa: E402
 from ponder.arrays import Normals  # noqa: E402
 from ponder.checking.betting import Bet, log_threshold  # noqa: E402

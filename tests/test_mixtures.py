@@ -12,8 +12,10 @@ from scipy import stats
 pytest.importorskip("torch")  # the package says so itself: tests/test_amortize_training.py
 
 import ponder
-from ponder.amortize.closed_forms import conjugate, fit, kl, moved, reduced
-from ponder.amortize.mixtures import Gaussians, Mixtures, as_guide
+from ponder.amortize.closed_forms import conjugate, kl, moved, reduced
+from ponder.amortize.em import fit
+from ponder.amortize.guides import as_guide
+from ponder.amortize.mixtures import Gaussians, Mixtures
 from ponder.checking.betting import Bet, log_threshold
 from ponder.dist import Dist, Normal, Stream
 from ponder.effects import Effects, program, sample
@@ -53,6 +55,14 @@ def test_a_warped_density_is_normalised_and_nothing_outside(warp: str) -> None:
         assert one.log_prob(1.7) == pytest.approx(
             stats.lognorm(0.8, scale=math.exp(0.3)).logpdf(1.7)
         )
+
+
+def test_draws_near_a_boundary_stay_inside() -> None:
+    g = Gaussians.normal(0.0, 25.0, "logit")
+    x = g.draws(Stream(b"boundary"), 2000)
+    assert np.isfinite(g.log_probs(x)).all()
+    assert x.min() < 1e-20  # as small as they are, not rounded to a multiple of 1e-16
+    assert stats.kstest(np.log(x[x < 0.5]), lambda u: 2 * stats.norm.cdf(u / 25)).pvalue > 1e-6
 
 
 @pytest.mark.parametrize("warps", ["identity", MIXED])
@@ -147,6 +157,9 @@ def test_divergence() -> None:
     exact = math.log(4) + (0.25 + 0.25) / 8 - 0.5
     assert kl(p, q) == (pytest.approx(exact, abs=1e-10), 0.0)
     assert kl(TWO, TWO.padded(5)).value == pytest.approx(0, abs=1e-12)
+    p, q = Gaussians.normal(0.0, 4.0, "logit"), Gaussians.normal(1.0, 5.0, "logit")
+    exact = math.log(5 / 4) + (16 + 1) / 50 - 0.5
+    assert kl(p, q).value == pytest.approx(exact, abs=1e-10)
     narrow = Gaussians([0.5, 0.5], [0.0, 3.0], [1.0, 0.003])
     wide = Gaussians.normal(1.0, 2.0)
     x = np.unique(

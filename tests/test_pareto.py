@@ -13,7 +13,7 @@ import pytest
 from exact import population_of
 from ponder.binding import Binding
 from ponder.blocks import draw, propose, smc
-from ponder.checking.simulated import forward_kl
+from ponder.checking.forward_kl import forward_kl
 from ponder.dist import Bernoulli, Categorical, Dist, Mixture, Normal
 from ponder.effects import Effects, Factor, Program, each, observe, program, sample
 from ponder.errors import PonderError

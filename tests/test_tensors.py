@@ -72,6 +72,17 @@ def test_outside_of_the_support_is_minus_infinity():
     vector = Torch(d.Normal(torch.zeros(3), 1.0))
     assert vector.log_prob(torch.zeros(3)) == pytest.approx(-1.5 * math.log(2 * math.pi))
     assert vector.log_prob(torch.zeros(4)) == -math.inf
+    several = Torch(d.Binomial(torch.tensor([2.0, 3.0]), torch.tensor(0.5)))
+    assert several.support() is None
+
+
+def test_several_values_of_one_distribution_are_refused_where_they_cannot_weigh_nothing():
+    """PyTorch would sum them: a guide would be fitted to another model than the one weighed by."""
+    one = Torch(d.Normal(torch.tensor(0.0), torch.tensor(1.0)))
+    assert one.log_prob(torch.zeros(4)) == -math.inf
+    assert one.log_prob(torch.zeros(1)) == one.log_prob(0.0)
+    with differentiable(), pytest.raises(PonderError, match=r"shape \(\) has no value .* \(4,\)"):
+        one.log_prob(torch.zeros(4))
 
 
 def test_equality_is_that_of_distributions():

@@ -29,6 +29,7 @@ from ponder.vi import (  # noqa: E402
     traced,
     wake_sleep,
 )
+from ponder.vi.noise import drawn  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -679,3 +680,20 @@ def test_the_report_of_a_check():
     assert report.verdict == "valid"
     assert {f.verdict for f in report.findings} == {"valid", "known"}
     assert report.as_dict()["subject"] == "gradient of run"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_betas_of_small_concentrations_keep_their_law_and_have_a_density(dtype):
+    """Gammas of these are too small for single precision; x rounds to 1 in either."""
+    torch.manual_seed(0)
+    c = torch.tensor(0.02, dtype=dtype, requires_grad=True)
+    beta = d.Beta(c.expand(20_000), c)
+    x = drawn(beta, differentiable=True)
+    assert torch.isfinite(beta.log_prob(x)).all()
+    spread = (x * (1 - x)).detach()
+    error = float(spread.std()) / math.sqrt(len(x))
+    assert float(spread.mean()) == pytest.approx(0.02 / (2 * 1.04), abs=5 * error)
+    (gradient,) = torch.autograd.grad((x * (1 - x)).mean(), c)
+    assert float(gradient) == pytest.approx(1 / (2 * 1.04**2), rel=0.1)
+    three = d.Dirichlet(torch.full((2000, 3), 0.02, dtype=dtype))
+    assert torch.isfinite(three.log_prob(drawn(three, differentiable=False))).all()

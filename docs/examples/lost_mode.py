@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import ponder
-from ponder.checking.simulated import forward_kl
+from ponder.checking.forward_kl import forward_kl
 from ponder.guarantee import diagnose
 from ponder.tensors import reparam
 from ponder.vi import elbo, fit

@@ -92,23 +92,33 @@ class Torch:
             return float(self.score(value))
 
     def score(self, value: Any) -> torch.Tensor:
-        """The log-density of a value as a tensor of shape ()."""
+        """The log-density as a tensor of shape (); PonderError for several values at once."""
         point = _point(value)
+        if not self._fits(point):
+            family, whole = type(unwrapped(self.distribution)).__name__, tuple(self._whole())
+            raise PonderError(
+                f"{family} of shape {whole} has no value of shape {tuple(point.shape)}; "
+                "expand its parameters to the value's shape"
+            )
         scored = self.distribution.log_prob(point).sum()
         support = _support_of(self.distribution)
         if support is None or support is torch.distributions.constraints.real:
             return scored
         return torch.where(support.check(point).all(), scored, NEG_INF)
 
+    def _whole(self) -> torch.Size:
+        return self.distribution.batch_shape + self.distribution.event_shape
+
+    def _fits(self, value: torch.Tensor) -> bool:
+        """Whether it has the shape of a value, or is to be repeated to it; one number always is."""
+        try:
+            return value.numel() == 1 or value.expand(self._whole()) is not None
+        except RuntimeError:
+            return False
+
     def _holds(self, value: torch.Tensor) -> bool:
-        whole = self.distribution.batch_shape + self.distribution.event_shape
-        if value.shape != whole:
-            try:
-                value = value.expand(whole)
-            except RuntimeError:
-                return False
         support = _support_of(self.distribution)
-        return support is None or bool(support.check(value).all())
+        return self._fits(value) and (support is None or bool(support.check(value).all()))
 
     def support(self) -> Sequence[tuple[torch.Tensor, float]] | None:
         """Every combination of the batch's outcomes, if there are no more than 4096."""
@@ -253,7 +263,10 @@ def outcomes(distribution: Distribution, most: int = LISTED) -> torch.Tensor | N
     base = unwrapped(distribution)
     if not base.has_enumerate_support:
         return None
-    each = base.enumerate_support(expand=False)
+    try:
+        each = base.enumerate_support(expand=False)
+    except NotImplementedError:  # binomials of several totals
+        return None
     each = each.reshape(len(each), *base.event_shape)
     elements = math.prod(base.batch_shape)
     if elements * math.log(max(len(each), 1)) > math.log(most) + 1e-9:

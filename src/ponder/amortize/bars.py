@@ -106,6 +106,8 @@ class Grid:
     def quantile(self, p: Floats, level: ArrayLike) -> Floats:
         """The value below which a mass of ``level`` lies; minus or plus infinity at 0 and 1."""
         p, u = _aligned(p, level)
+        if not ((u >= 0) & (u <= 1)).all():
+            raise PonderError(f"a quantile's level lies between 0 and 1, got {np.asarray(level)}")
         cumulative = np.cumsum(p, axis=-1)
         index = (cumulative <= u[..., None]).sum(axis=-1)
         # Rounding may leave the last sum below a level below 1: stay in the last bucket with mass.

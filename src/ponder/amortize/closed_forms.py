@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ponder.amortize.mixtures import Gaussians, Mixtures
-from ponder.amortize.warps import inverse
+from ponder.amortize.mixtures import Gaussians
 from ponder.dist import Stream
 from ponder.errors import PonderError
 
@@ -133,10 +132,11 @@ def _cost(part: _Part) -> float:
 def kl(p: Gaussians, q: Gaussians, *, draws: int = MONTE_CARLO, seed: int = 0) -> Divergence:
     """KL(p || q): by quadrature for one coordinate, else the mean over ``draws`` draws of p.
 
-    The same in x as in f(x), so both need the same warps; inf if q has no density where p has.
+    The same in x as in f(x), so both need the same warps.
     """
     if p.dims != q.dims or p.warps != q.warps:
         raise PonderError("a divergence needs mixtures of the same coordinates and warps")
+    p, q = (Gaussians(g.weights, g.means, g.factors) for g in (p, q))
     if p.dims == 1:
         return Divergence(_quadrature(p, q), 0.0)
     x = p.draws(Stream(f"divergence {seed}".encode()), draws)
@@ -155,8 +155,8 @@ def _quadrature(p: Gaussians, q: Gaussians) -> float:
         n = int(np.clip(2 * REACH * sd / (narrowest / 10), 500, 200_000))
         z = np.linspace(-REACH, REACH, n)
         density = np.exp(-0.5 * z * z)
-        x = inverse((mean + sd * z)[:, None], p.warps)
-        terms = p.log_probs(x) - q.log_probs(x)
+        u = (mean + sd * z)[:, None]
+        terms = p.log_probs(u) - q.log_probs(u)
         total += float(w * (density @ terms) / density.sum())
     return total
 
@@ -170,35 +170,3 @@ def _covariance(noise: ArrayLike, size: int) -> Floats:
             f"({size}, {size})"
         )
     return found
-
-
-def fit(values: ArrayLike, k: int, warps: str = "identity", rounds: int = 300) -> Gaussians:
-    """k components fitted to a sample, (n,) or (n, d), by expectation-maximisation in f(x).
-
-    Deterministic: it starts from equal parts along the widest coordinate. For a prior that is no
-    mixture, such as an inverse gamma, hand in its quantiles at (i + 1/2) / n.
-    """
-    from ponder.amortize.warps import as_warps, forward
-
-    x = np.asarray(values, dtype=np.float64)
-    x = x[:, None] if x.ndim == 1 else x
-    if x.ndim != 2 or len(x) < 2 * k or k < 1:
-        raise PonderError(f"to fit {k} components give at least {2 * k} values, not {x.shape}")
-    u, log_jacobian = forward(x, as_warps(warps, x.shape[1]))
-    if not (np.isfinite(u).all() and np.isfinite(log_jacobian).all()):
-        raise PonderError("a mixture is fitted to finite values inside of the warps' support")
-    order = np.argsort(u[:, int(np.argmax(u.std(axis=0)))], kind="stable")
-    shares = np.zeros((len(u), k))
-    for i, part in enumerate(np.array_split(order, k)):
-        shares[part, i] = 1.0
-    floor = 1e-6 * np.diag(u.var(axis=0) + 1e-12)
-    for _ in range(rounds):
-        mass = shares.sum(axis=0) + 1e-12
-        means = shares.T @ u / mass[:, None]
-        apart = u[:, None] - means
-        covariances = np.einsum("nk,nki,nkj->kij", shares, apart, apart) / mass[:, None, None]
-        factors = np.linalg.cholesky(covariances + floor)
-        terms = Mixtures(mass[None], means[None], factors[None]).terms(u)
-        shares = np.exp(terms - terms.max(axis=1, keepdims=True))
-        shares /= shares.sum(axis=1, keepdims=True)
-    return Gaussians(mass, means, factors, warps)

@@ -30,6 +30,7 @@ from ponder.amortize.dt_network import (
     look,
     own_features,
     seen_features,
+    tensor_of,
 )
 from ponder.amortize.dt_seen import Seen, observed_rows, prior_rows
 from ponder.amortize.mixtures import Gaussians, Mixtures
@@ -93,7 +94,7 @@ class Dt:
         parts = []
         with torch.inference_mode():
             for i in range(0, len(priors), CHUNK):
-                chunk = components_of(priors, slice(i, i + CHUNK))
+                chunk = Components.of(priors, slice(i, i + CHUNK))
                 observed = z[i : i + CHUNK]
                 if self.seen is not None:
                     self.seen.warn(chunk, observed, stacklevel + 1)
@@ -231,7 +232,7 @@ def train(
 
 
 def _untrained(first: Draw, view: View | None, size: tuple[int, int, int], seed: int) -> Dt:
-    prior = components_of(first.priors)
+    prior = Components.of(first.priors)
     shape = Shape(
         first.priors.components,
         first.priors.dims,
@@ -249,7 +250,7 @@ def _links(
     dt: Dt, draw: Draw, covariance: Tensor | None
 ) -> Iterator[tuple[Components, Components, Floats, Floats]]:
     """(prior, posterior, f(x), observations) of each update in a row; priors have no history."""
-    prior = components_of(draw.priors)
+    prior = Components.of(draw.priors)
     for link, (u, z) in enumerate(zip(draw.u, draw.observed, strict=True)):
         if link and covariance is not None:
             prior = prior.moved(covariance)
@@ -286,18 +287,6 @@ def _seen(dt: Dt, source: Source, covariance: Tensor | None) -> Seen:
                 own.append(prior_rows(prior))
                 observed.append(observed_rows(z))
     return Seen.of(np.concatenate(own), np.concatenate(observed))
-
-
-def components_of(mixtures: Mixtures, rows: slice = slice(None)) -> Components:
-    """The same as tensors."""
-    with np.errstate(divide="ignore"):
-        arrays = (np.log(mixtures.weights[rows]), mixtures.means[rows], mixtures.factors[rows])
-        return Components(*(tensor_of(a) for a in arrays))
-
-
-def tensor_of(array: Floats) -> Tensor:
-    """A copy: torch has no read-only tensors."""
-    return torch.from_numpy(np.array(array))
 
 
 def name_of(function: object) -> str | None:

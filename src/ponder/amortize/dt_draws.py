@@ -56,6 +56,13 @@ class Source:
     seed: int
     first: Draw | None = None
 
+    def __post_init__(self) -> None:
+        if not callable(self.meta_prior) or not callable(self.simulator):
+            raise PonderError(
+                "meta_prior is a function of the batch's size to a program, simulator one of "
+                "(x, m); give them uncalled"
+            )
+
     def draw(self, step: int) -> Draw:
         """The batch of this number; those below 0 are for scales and range.
 

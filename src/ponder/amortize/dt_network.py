@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ponder.amortize.attention import CrossAttention, SelfAttention
+from ponder.amortize.mixtures import Mixtures
 
 Floats = NDArray[np.float64]
 View = Callable[[Floats, Floats, Floats], Floats]
@@ -53,6 +54,14 @@ class Components:
     log_weights: Tensor
     means: Tensor
     factors: Tensor
+
+    @classmethod
+    def of(cls, mixtures: Mixtures, rows: slice = slice(None)) -> Components:
+        """Some of a batch of mixtures."""
+        with np.errstate(divide="ignore"):
+            log_weights = np.log(mixtures.weights[rows])
+        arrays = (log_weights, mixtures.means[rows], mixtures.factors[rows])
+        return cls(*map(tensor_of, arrays))
 
     def detach(self) -> Components:
         """The same numbers, without their history."""
@@ -202,4 +211,9 @@ def look(view: View | None, observed: Floats, prior: Components) -> Tensor:
     found: Any = view(observed[:, None], centre[:, :, None], factor[:, :, None])
     found = np.asarray(found, dtype=np.float64)
     shape = (b, k, observed.shape[1], found.shape[-1] if found.ndim else 0)
-    return torch.from_numpy(np.array(np.broadcast_to(found, shape)))
+    return tensor_of(np.broadcast_to(found, shape))
+
+
+def tensor_of(array: Floats) -> Tensor:
+    """A copy: torch has no read-only tensors."""
+    return torch.from_numpy(np.array(array))

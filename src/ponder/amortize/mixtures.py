@@ -7,19 +7,16 @@ and conditionals stay mixtures, since the warps act on one coordinate each.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from ponder.amortize.gaussian_arrays import Floats, checked, fixed, log_sum, log_terms
 from ponder.amortize.warps import Warp, as_warps, forward, inverse
 from ponder.dist import NEG_INF, Stream
-from ponder.effects import Effects, Program, sample
 from ponder.errors import PonderError
-
-Floats = NDArray[np.float64]
 
 
 class Mixtures:
@@ -40,24 +37,10 @@ class Mixtures:
         factors: ArrayLike,
         warps: str | Sequence[str] = "identity",
     ) -> None:
-        w, m, f = (np.array(a, dtype=np.float64) for a in (weights, means, factors))
-        if m.ndim != 3 or not m.size or w.shape != m.shape[:2] or f.shape != (*m.shape, m.shape[2]):
-            raise PonderError(
-                f"mixtures need weights (B, K), means (B, K, d) and factors (B, K, d, d), not "
-                f"{w.shape}, {m.shape} and {f.shape}"
-            )
-        if not (np.isfinite(m).all() and np.isfinite(f).all()):
-            raise PonderError("a mixture needs finite means and factors; got one that is not")
-        totals = w.sum(axis=1, keepdims=True)
-        if not ((w >= 0).all() and (totals > 0).all() and np.isfinite(totals).all()):
-            raise PonderError("a mixture needs finite weights >= 0 with a positive sum")
-        if not (np.diagonal(f, axis1=2, axis2=3) > 0).all():
-            raise PonderError("a mixture's factors need positive diagonals: they are Cholesky's")
-        if np.triu(f, 1).any():
-            raise PonderError("a mixture's factors must be lower triangular: use cholesky(cov)")
-        self.weights: Floats = _fixed(w / totals)
-        self.means: Floats = _fixed(m)
-        self.factors: Floats = _fixed(f)
+        w, m, f = checked(weights, means, factors)
+        self.weights: Floats = fixed(w)
+        self.means: Floats = fixed(m)
+        self.factors: Floats = fixed(f)
         self.warps: tuple[Warp, ...] = as_warps(
             warps if isinstance(warps, str) else tuple(warps), m.shape[2]
         )
@@ -136,25 +119,16 @@ class Mixtures:
         rows = np.arange(len(self))
         noise = stream.normals((len(self), self.dims))
         u = self.means[rows, chosen] + np.einsum("bde,be->bd", self.factors[rows, chosen], noise)
-        return _fixed(inverse(u, self.warps))
+        return fixed(inverse(u, self.warps))
 
     def log_probs(self, value: ArrayLike) -> Floats:
         """Log-densities of ``value`` (..., d) under each, broadcast against (B, d): shape (...)."""
         u, log_jacobian = forward(np.asarray(value, dtype=np.float64), self.warps)
-        return _log_sum(self.terms(u)) + log_jacobian
+        return log_sum(self.terms(u)) + log_jacobian
 
     def terms(self, u: Floats) -> Floats:
         """log w_k + log N_k(u), shape (..., K)."""
-        diagonals = np.diagonal(self.factors, axis1=2, axis2=3)
-        apart = u[..., None, :] - self.means
-        z = np.empty_like(apart)
-        for i in range(self.dims):  # forward substitution, for all at once
-            done = np.einsum("...j,...j->...", self.factors[..., i, :i], z[..., :i])
-            z[..., i] = (apart[..., i] - done) / diagonals[..., i]
-        constants = np.log(diagonals).sum(axis=-1) + 0.5 * self.dims * math.log(2 * math.pi)
-        with np.errstate(divide="ignore"):
-            found: Floats = np.log(self.weights) - constants - 0.5 * np.sum(z * z, axis=-1)
-        return found
+        return log_terms(u, self.weights, self.means, self.factors)
 
     def log_prob(self, value: Any) -> float:
         if np.shape(value) != (len(self), self.dims):
@@ -233,7 +207,7 @@ class Gaussians:
 
     def draw(self, stream: Stream) -> Any:
         value = self.draws(stream, 1)[0]
-        return float(value[0]) if self.dims == 1 else _fixed(value)
+        return float(value[0]) if self.dims == 1 else fixed(value)
 
     def draws(self, stream: Stream, n: int) -> Floats:
         """n independent draws, shape (n, d)."""
@@ -315,40 +289,3 @@ class Gaussians:
         about = ", ".join(f"{m:.4g} ± {s:.2g}" for m, s in zip(mean, sds, strict=True))
         warped = "" if set(self.warps) == {"identity"} else f", warps {'/'.join(self.warps)}"
         return f"Gaussians({self.components} of {about}{warped})"
-
-
-def as_guide(mixture: Gaussians, names: str | Sequence[str]) -> Program[Any]:
-    """The program that samples a mixture at named sites, for ``model | propose(guide)``.
-
-    One name is one site whose value is the whole draw; a sequence names the coordinates, which
-    are sampled one after the other from their exact conditional mixtures, so that the sites' log-
-    densities add up to the mixture's. The value is what :meth:`Gaussians.draw` returns.
-    """
-    if isinstance(names, str):
-        return Program(lambda: sample(mixture, names), f"guide({names})", normalised=True)
-    sites = list(names)
-    if len(sites) != mixture.dims or len(set(sites)) < len(sites):
-        raise PonderError(f"a guide needs {mixture.dims} different names, got {sites}")
-    heads = [mixture.marginal(range(i + 1)) for i in range(mixture.dims)]
-
-    def begin() -> Effects[Any]:
-        chosen: list[float] = []
-        for head, name in zip(heads, sites, strict=True):
-            chosen.append((yield from sample(head.following(chosen), name)))
-        return chosen[0] if mixture.dims == 1 else _fixed(np.array(chosen))
-
-    return Program(begin, f"guide({', '.join(sites)})", normalised=True)
-
-
-def _fixed(array: Floats) -> Floats:
-    array.flags.writeable = False
-    return array
-
-
-def _log_sum(terms: Floats) -> Floats:
-    """log(sum(exp(terms))) over the last axis."""
-    top: Floats = terms.max(axis=-1, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0.0)
-    with np.errstate(divide="ignore"):
-        found: Floats = np.log(np.exp(terms - top).sum(axis=-1)) + top[..., 0]
-    return found

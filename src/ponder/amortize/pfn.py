@@ -103,6 +103,8 @@ def _surveyed(
     x = np.concatenate([x.reshape(-1, x.shape[-1]) for x, _ in tasks])
     y = np.concatenate([y.ravel() for _, y in tasks])
     features = x.shape[1]
+    if names and len(names) != features:
+        raise PonderError(f"names has {len(names)} features, the prior's x has {features}")
     named = tuple(names or (["x"] if features == 1 else [f"x[{i}]" for i in range(features)]))
     ranges = {
         "x": Range.of(x, named, SPARSE),

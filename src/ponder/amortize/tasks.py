@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,7 @@ class Drawer:
                 )
             x, y = np.stack([x for x, _ in tasks]), np.stack([y for _, y in tasks])
         else:
-            x, y = self._checked(self._run(prior(batch, n), label), label, batch, n)
+            x, y = self._checked(self._run(_called(prior, batch, n), label), label, batch, n)
         order = np.random.Generator(np.random.Philox(key=self._shuffle_key(label)))
         places = order.permuted(np.tile(np.arange(y.shape[1]), (len(y), 1)), axis=1)
         y = np.take_along_axis(y, places, axis=1)
@@ -97,3 +98,18 @@ class Drawer:
                 "return labels, or train without classes"
             )
         return x, y
+
+
+def _called(prior: Any, batch: int, n: int) -> Any:
+    """The program of a batch; PonderError for what takes no (batch, n)."""
+    try:
+        inspect.signature(prior).bind(batch, n)
+    except TypeError as error:
+        name = getattr(prior, "__name__", repr(prior))
+        raise PonderError(
+            f"the prior is to be a program of one task, as {name}(), or a function of (batch, n) "
+            f"to one of a batch; {name}: {error}"
+        ) from None
+    except ValueError:  # a callable that does not tell
+        pass
+    return prior(batch, n)

@@ -6,12 +6,14 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from ponder.errors import PonderError
 
 Floats = NDArray[np.float64]
 Warp = Literal["identity", "log", "logit"]
 WARPS: tuple[Warp, ...] = ("identity", "log", "logit")
+BELOW_ONE = float(np.nextafter(1.0, 0.0))  # what rounds to 1 would be outside of the support
 
 
 def as_warps(warps: str | tuple[str, ...] | list[str], dims: int) -> tuple[Warp, ...]:
@@ -55,5 +57,5 @@ def inverse(u: Floats, warps: tuple[Warp, ...]) -> Floats:
         if warp == "log":
             x[..., i] = np.exp(u[..., i])
         elif warp == "logit":
-            x[..., i] = 0.5 * (1 + np.tanh(0.5 * u[..., i]))
+            x[..., i] = np.minimum(expit(u[..., i]), BELOW_ONE)
     return x

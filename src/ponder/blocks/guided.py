@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ponder.blocks.rewrite import walk
 from ponder.dist import Dist
 from ponder.effects import (
@@ -131,7 +133,7 @@ def _advance(
     """(what it samples or runs next, the last checkpoint on the way there)."""
     restart: Callable[[], Effects[Any]] | None = None
     while True:
-        effect = generator.send(send)
+        effect = generator.send(_own(send))
         if isinstance(effect, Sample | Each):
             return effect, restart
         if isinstance(effect, Factor):
@@ -147,6 +149,15 @@ def _advance(
         if isinstance(effect, Checkpoint) and not runs_inline(generator):
             restart = effect.restart
         send = None
+
+
+def _own(value: Any) -> Any:
+    """The guide's own copy of an array or a tensor, which it may change in place."""
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if hasattr(value, "clone") and hasattr(value, "detach"):  # a tensor, without importing torch
+        return value.clone()
+    return value
 
 
 def _step(

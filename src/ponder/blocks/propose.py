@@ -36,7 +36,7 @@ class Propose(Transform):
     importance sampling, Hesterberg 1995), and no draw adds a weight of more than 1 / eps. Law:
     weighted; without ``defensive``, provided that q is positive wherever the target is. A guide
     that lacks a listed value of the program's is refused; where nothing is listed, values that q
-    never draws cannot show in weights (:func:`ponder.checking.simulated.forward_kl` finds them).
+    never draws cannot show in weights (:func:`ponder.checking.forward_kl.forward_kl` finds them).
 
     A ``temper`` belongs before it: after it, the correction would be raised to the power too.
     """

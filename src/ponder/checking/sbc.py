@@ -32,9 +32,9 @@ from ponder.checking.rank_findings import (
     rank_finding,
 )
 from ponder.checking.sampled import SUSPICIOUS, told_of
-from ponder.checking.simulated import Lacking, Run, refuse_factor, scored, simulated
+from ponder.checking.simulated import Run, log_likelihood, refuse_factor, says_all, simulated
 from ponder.checking.uniform import Finds, Uniformity
-from ponder.dist import NEG_INF, Stream, derive
+from ponder.dist import Stream, derive
 from ponder.effects import Program
 from ponder.errors import PonderError
 from ponder.interpret import seed_key
@@ -247,8 +247,8 @@ class _Look:
         scores: dict[str, Score] = {}
         if a.log_likelihood is not None:
             scores[LIKELIHOOD] = a.log_likelihood
-        elif not self.lacking and _says_all(data):
-            scores[LIKELIHOOD] = lambda theta, y: _log_likelihood(a.data(theta), data)
+        elif not self.lacking and says_all(data):
+            scores[LIKELIHOOD] = lambda theta, y: log_likelihood(a.data(theta), data)
         elif LIKELIHOOD in self.tests:
             raise PonderError(
                 "the data are sometimes all that their program samples and sometimes not; give "
@@ -276,29 +276,6 @@ def rank(truth: float, draws: Floats, stream: Stream) -> int:
     """How many draws are below the truth; a uniform one of the places that ties leave open."""
     below, ties = int(np.sum(draws < truth)), int(np.sum(draws == truth))
     return below + (int(stream.uniform() * (ties + 1)) if ties else 0)
-
-
-def _says_all(data: Run[Any]) -> bool:
-    """Whether the values that were sampled, in order, are y itself."""
-    try:
-        sampled = np.concatenate([np.ravel(value) for value in data.choices.values()])
-        return bool(np.array_equal(sampled, np.concatenate([np.ravel(v) for v in _parts(data)])))
-    except (TypeError, ValueError):
-        return False
-
-
-def _parts(data: Run[Any]) -> Sequence[Any]:
-    y = data.value
-    return y if isinstance(y, tuple | list) and y else [y]
-
-
-def _log_likelihood(program: Program[Any], data: Run[Any]) -> float:
-    """The log-probability that a program samples what was sampled, and nothing more or less."""
-    try:
-        run = scored(program, data.choices)
-    except Lacking:
-        return NEG_INF
-    return run.log_prob if len(run.choices) == len(data.choices) else NEG_INF
 
 
 def _score(name: str, score: Score, theta: Any, y: Any, of: str) -> float:

@@ -17,9 +17,9 @@ from ponder.effects import Program
 from ponder.errors import PonderError
 from ponder.tensors import Distribution, Estimator, Method, Torch, differentiable, outcomes
 from ponder.tensors import unwrapped as without_independent
-from ponder.vi.estimate import noise, particles
+from ponder.vi.estimate import Objective, made_anew, noise, particles
 from ponder.vi.expected import Setting
-from ponder.vi.fitting import Parameters, leaves_of, made_anew
+from ponder.vi.fitting import Parameters, leaves_of
 from ponder.vi.probing import probe
 from ponder.vi.sites import Choosing, impossible
 
@@ -77,7 +77,7 @@ class GradientCheck:
 class Gradients:
     """An objective and its parameters, for ``ponder check file.py:function``."""
 
-    objective: Program[Any] | Callable[[], Program[Any]]
+    objective: Objective
     parameters: Parameters
 
     def report(self, seconds: float, seed: int, told: Callable[[str], None]) -> Report:
@@ -119,7 +119,7 @@ def _in_words(row: Row) -> str:
 
 
 def check_gradient(
-    objective: Program[Any] | Callable[[], Program[Any]],
+    objective: Objective,
     parameters: Parameters,
     *,
     groups: int = 300,

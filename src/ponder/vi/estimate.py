@@ -15,6 +15,16 @@ from ponder.effects import Program
 from ponder.tensors import differentiable
 from ponder.vi.expected import Setting, over, surrogate
 
+Objective = Program[Any] | Callable[..., Program[Any]]
+
+
+def made_anew(objective: Objective) -> Callable[..., Program[Any]]:
+    """A function that makes the objective."""
+    return (lambda: objective) if isinstance(objective, Program) else objective
+
+
+_NOT_BATCHED = ("vmap", "functorch", "doesn't have storage")  # the last is of .numpy()
+
 
 def particles(
     objective: Callable[..., Program[Any]], setting: Setting, samples: int, rows: Any = None
@@ -39,7 +49,7 @@ def particles(
             columns = [one(*row) for row in zip(*rows, strict=True)]
             found = [torch.stack(parts) for parts in zip(*columns, strict=True)]
     except RuntimeError as error:
-        if not setting.vectorised or ("vmap" not in str(error) and "functorch" not in str(error)):
+        if not setting.vectorised or not any(word in str(error) for word in _NOT_BATCHED):
             raise
         warnings.warn(
             f"the objective looks at single numbers ({str(error).splitlines()[0][:90]}...); its "
@@ -63,7 +73,7 @@ def _of_the_others(values: torch.Tensor) -> torch.Tensor:
 
 
 def expectation(
-    objective: Program[Any] | Callable[..., Program[Any]],
+    objective: Objective,
     samples: int = 1,
     seed: int = 0,
     *,
@@ -76,10 +86,10 @@ def expectation(
     function of one row of each of its tensors, and the shape is (rows, samples). With
     ``vectorised=False`` particles run one by one, for programs that branch on sampled values.
     """
-    made = (lambda: objective) if isinstance(objective, Program) else objective
+    make = made_anew(objective)
     with noise(seed), differentiable():
         rows = (data,) if isinstance(data, torch.Tensor) else data
-        return particles(made, Setting(vectorised=vectorised), samples, rows)
+        return particles(make, Setting(vectorised=vectorised), samples, rows)
 
 
 @contextmanager

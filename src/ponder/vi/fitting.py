@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,12 +14,11 @@ import torch
 from ponder.effects import Program
 from ponder.errors import PonderError
 from ponder.tensors import differentiable
-from ponder.vi.estimate import noise, particles
+from ponder.vi.estimate import Objective, made_anew, noise, particles
 from ponder.vi.expected import Setting
 from ponder.vi.probing import find_fault, probe
 from ponder.vi.sites import Sites
 
-Objective = Program[Any] | Callable[..., Program[Any]]
 Parameters = torch.nn.Module | Mapping[str, torch.Tensor] | Iterable[torch.Tensor]
 TOLD = 20  # times that a fit says how far it is
 
@@ -82,6 +82,7 @@ def fit(
     rows = _rows(data, batch)
     make = made_anew(objective)
     first = () if rows is None else tuple(column[0] for column in rows)
+    _refuse_arguments(make, len(first))
     sites = probe(lambda: make(*first), seed)
     told(sites)
     made = optimiser or partial(torch.optim.Adam, lr=lr)
@@ -99,6 +100,11 @@ def fit(
             _explain(make, chosen, estimates, step, seed)
         adam.zero_grad()
         _backward(-estimates.mean())
+        if step == 0 and all(tensor.grad is None for tensor in leaves):
+            raise PonderError(
+                "the objective depends on none of the parameters that fit was given; give those "
+                "that the model and the guide are made of"
+            )
         _check_gradients(leaves, step)
         adam.step()
         if rates is not None:
@@ -110,11 +116,6 @@ def fit(
             said, spent = step + 1, time.perf_counter() - started
             told(Progress(step + 1, steps, sum(recent) / len(recent), spent))
     return Fitted(tuple(values), sites, time.perf_counter() - started)
-
-
-def made_anew(objective: Objective) -> Callable[..., Program[Any]]:
-    """A function that makes the objective."""
-    return (lambda: objective) if isinstance(objective, Program) else objective
 
 
 def leaves_of(parameters: Parameters) -> list[torch.Tensor]:
@@ -137,12 +138,32 @@ def leaves_of(parameters: Parameters) -> list[torch.Tensor]:
     return leaves
 
 
+def _refuse_arguments(make: Callable[..., Program[Any]], count: int) -> None:
+    try:
+        inspect.signature(make).bind(*range(count))
+    except TypeError as error:
+        wanted = (
+            f"a function of one row of each of the {count} columns of data"
+            if count
+            else "a program or a function without arguments, as there is no data"
+        )
+        raise PonderError(f"the objective must be {wanted}: {error}") from None
+    except ValueError:  # a callable that does not tell
+        return
+
+
 def _rows(data: Any, batch: int | None) -> tuple[torch.Tensor, ...] | None:
     if data is None:
         if batch is not None:
             raise PonderError("fit got a batch without data; give data=, or no batch")
         return None
     rows = (data,) if isinstance(data, torch.Tensor) else tuple(data)
+    for column in rows:
+        if not isinstance(column, torch.Tensor) or column.ndim == 0:
+            raise PonderError(
+                "fit needs data as a tensor of rows, or a tuple of them, not "
+                f"{type(data).__name__}; give torch.as_tensor(data)"
+            )
     lengths = {len(column) for column in rows}
     if len(lengths) != 1 or lengths == {0}:
         raise PonderError(f"fit needs data of one length of at least 1, got {sorted(lengths)}")
@@ -190,6 +211,12 @@ def _explain(
 ) -> None:
     """Raise the error that names the site, or else says how many particles are not finite."""
     bad = ~torch.isfinite(estimates.detach())
+    for column in rows or ():
+        if column.is_floating_point() and not bool(torch.isfinite(column).all()):
+            raise PonderError(
+                f"the objective is not finite at step {step}, and the rows of data that it was "
+                "given hold values that are not finite; leave them out"
+            )
     row = None if rows is None else tuple(column[int(bad.any(-1).nonzero()[0])] for column in rows)
     find_fault(lambda: make(*(row or ())), seed)
     raise PonderError(

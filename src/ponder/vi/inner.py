@@ -43,11 +43,16 @@ def marginal(
     kept sites end stages as factors do.
     """
     _at_least_one(n, "marginal")
-    kept_names = set(keep)
+    if isinstance(auxiliary, Program):
+        raise PonderError(
+            "marginal needs an auxiliary that is a function of the kept values to a program; give "
+            "lambda kept: ..."
+        )
+    kept_names = {keep} if isinstance(keep, str) else set(keep)
 
     @program
     def proposed(kept: Values) -> Effects[torch.Tensor]:
-        others, log_r = yield from traced(auxiliary(kept))
+        others, log_r = yield from traced(auxiliary(kept), factors=False)
         return (yield from density(source, {**others, **kept})) - log_r
 
     def trace(estimator: Estimator | None) -> Effects[Traced]:
@@ -91,7 +96,7 @@ def normalize(
 
     @program
     def weighed(estimator: Estimator | None) -> Effects[tuple[Values, torch.Tensor, torch.Tensor]]:
-        values, log_q = yield from traced(proposal, estimator)
+        values, log_q = yield from traced(proposal, estimator, factors=False)
         log_p = yield from density(target, values)
         return values, log_p, log_p - log_q
 

@@ -54,11 +54,10 @@ def _draw(distribution: Distribution) -> torch.Tensor:
     if isinstance(base, _d.Gamma):  # Chi2 too
         return _gamma(base.concentration) / base.rate
     if isinstance(base, _d.Beta):
-        ones, zeros = _gamma(base.concentration1), _gamma(base.concentration0)
-        return ones / (ones + zeros)
+        pair = torch.stack([base.concentration1, base.concentration0], -1)
+        return _shares(pair)[..., 0]
     if isinstance(base, _d.Dirichlet):
-        parts = _gamma(base.concentration)
-        return parts / parts.sum(-1, keepdim=True)
+        return _shares(base.concentration)
     with _OutOfPlace():
         return base.rsample() if base.has_rsample else base.sample()
 
@@ -66,3 +65,12 @@ def _draw(distribution: Distribution) -> torch.Tensor:
 def _gamma(concentration: torch.Tensor) -> torch.Tensor:
     tiny = torch.finfo(concentration.dtype).tiny
     return torch._standard_gamma(concentration).clamp(min=tiny)
+
+
+def _shares(concentration: torch.Tensor) -> torch.Tensor:
+    """A Dirichlet draw along the last axis, inside of the open interval, as PyTorch's are."""
+    # Below a concentration of .1 a gamma draw is often too small for single precision.
+    parts = _gamma(concentration.double())
+    shares = (parts / parts.sum(-1, keepdim=True)).to(concentration.dtype)
+    of = torch.finfo(concentration.dtype)
+    return shares.clamp(of.tiny, 1 - of.eps / 2)

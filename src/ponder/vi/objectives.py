@@ -28,7 +28,7 @@ from ponder.vi.traces import density, traced
 @program
 def elbo(model: Program[Any], guide: Program[Any]) -> Effects[torch.Tensor]:
     """log p - log q at the guide's values: its expectation is at most the log-evidence."""
-    values, log_q = yield from traced(guide)
+    values, log_q = yield from traced(guide, factors=False)
     log_p = yield from density(model, values)
     return log_p - log_q
 
@@ -78,6 +78,6 @@ def wake_sleep(model: Program[Any], guide: Program[Any], k: int) -> Effects[torc
 
 @program
 def _both(model: Program[Any], guide: Program[Any]) -> Effects[tuple[torch.Tensor, torch.Tensor]]:
-    values, log_q = yield from traced(guide, Estimator("stop"))
+    values, log_q = yield from traced(guide, Estimator("stop"), factors=False)
     log_p = yield from density(model, values)
     return log_p, log_q

@@ -19,7 +19,7 @@ import ponder
 from ponder.effects import Program
 from ponder.errors import PonderError
 from ponder.tensors import differentiable
-from ponder.vi.estimate import noise
+from ponder.vi.estimate import Objective, made_anew, noise
 from ponder.vi.expected import Setting, surrogate
 from ponder.vi.sites import Choosing, Sites
 from ponder.vi.traces import inspector
@@ -108,13 +108,13 @@ def probe(objective: Callable[[], Program[Any]], seed: int = 0) -> Sites:
     return Sites(tuple(choosing.seen.values()))
 
 
-def estimators(objective: Program[Any] | Callable[[], Program[Any]], seed: int = 0) -> Sites:
+def estimators(objective: Objective, seed: int = 0) -> Sites:
     """Which estimator every site has, and whether it was named or is a default.
 
     One run decides which sites there are. Warns (:class:`BiasedGradient`) of comparisons and
     branches on reparameterised values.
     """
-    return probe((lambda: objective) if isinstance(objective, Program) else objective, seed)
+    return probe(made_anew(objective), seed)
 
 
 def find_fault(objective: Callable[[], Program[Any]], seed: int, tries: int = 200) -> None:

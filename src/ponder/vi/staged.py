@@ -19,7 +19,7 @@ from ponder.dist import Dist
 from ponder.effects import Each, Effects, Factor, Nested, Program, Sample
 from ponder.errors import PonderError
 from ponder.vi.sites import as_site
-from ponder.vi.traces import Estimated, Record, Values
+from ponder.vi.traces import Estimated, Record, Values, scored
 
 
 class Stage(NamedTuple):
@@ -126,10 +126,11 @@ class Staged:
             else:
                 value = yield from draw(offered)
                 where = f"site {asked.address!r}"
-                log_p.add(as_site(asked.address, asked.dist).score(value), where)
+                site = as_site(asked.address, asked.dist)
+                log_p.add(scored(site, value, asked.address, self.target.name), where)
                 log_q.add(as_site(asked.address, offered.dist).score(value), where)
                 fresh[asked.address] = value
-            model.send = guide.send = value
+            model.send, guide.send = value.clone(), value.clone()  # each may change it in place
 
     def _offered(self, guide: _Line, address: str) -> Asked:
         """What the proposal samples at this site of the target."""

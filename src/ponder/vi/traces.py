@@ -18,7 +18,7 @@ from ponder.addresses import Addresses
 from ponder.dist import Dist
 from ponder.effects import Each, Effects, Factor, Nested, Program, Sample
 from ponder.errors import PonderError
-from ponder.tensors import Estimator
+from ponder.tensors import Estimator, Torch
 from ponder.vi.sites import as_site, overridden
 
 Values = dict[str, torch.Tensor]
@@ -55,14 +55,18 @@ def _values_of(run: Effects[Traced]) -> Effects[Values]:
     return (yield from run).values
 
 
-def traced(program: Program[Any], estimator: Estimator | None = None) -> Effects[Traced]:
+def traced(
+    program: Program[Any], estimator: Estimator | None = None, factors: bool = True
+) -> Effects[Traced]:
     """``values, log_q = yield from traced(guide)``: its samples become sites of the objective.
 
-    ``estimator``, if given, replaces those of all sites.
+    ``estimator``, if given, replaces those of all sites. Without ``factors`` the program may have
+    none: for a guide, whose density they would spoil.
     """
+    _refuse_unmade(program, "traced")
     if isinstance(program, Estimated):
         return (yield from program.trace(estimator))
-    record = Record(program.name)
+    record = Record(program.name, factors)
     yield from _followed(program, "", record, partial(_forwarded, estimator, record))
     return Traced(record.values, record.total())
 
@@ -72,6 +76,7 @@ def density(program: Program[Any], values: Values) -> Effects[torch.Tensor]:
 
     Raises PonderError naming the site that the program samples and ``values`` lack, or the reverse.
     """
+    _refuse_unmade(program, "density")
     if isinstance(program, Estimated):
         return (yield from program.score(values))
     record = Record(program.name)
@@ -85,11 +90,19 @@ def density(program: Program[Any], values: Values) -> Effects[torch.Tensor]:
     return record.total()
 
 
+def _refuse_unmade(program: object, what: str) -> None:
+    if not isinstance(program, Program):
+        name = getattr(program, "__name__", repr(program))
+        raise PonderError(f"{what} needs a program, got {name}; call it: {name}()")
+
+
 @dataclass
 class Record:
     """What one program has sampled and scored so far."""
 
     name: str
+    factors: bool = True
+    """Whether it may have factors."""
     values: Values = field(default_factory=dict)
     parts: list[torch.Tensor] = field(default_factory=list)
 
@@ -135,9 +148,22 @@ def _given(
             f"{record.name} samples {address!r}, which its guide does not; name the guide's sites "
             "as the model's, or let the model observe it"
         )
-    record.add(as_site(address, dist).score(values[address]), f"site {address!r}")
+    log_p = scored(as_site(address, dist), values[address], address, record.name)
+    record.add(log_p, f"site {address!r}")
     return values[address]
     yield
+
+
+def scored(site: Torch, value: torch.Tensor, address: str, name: str) -> torch.Tensor:
+    """The log-density of a value that another program sampled, which must have the site's shape."""
+    wanted = site.distribution.batch_shape + site.distribution.event_shape
+    given = torch.as_tensor(value).shape
+    if given != wanted and not given.numel() == wanted.numel() == 1:
+        raise PonderError(
+            f"{name} samples {address!r} of shape {tuple(wanted)}, its guide one of shape "
+            f"{tuple(given)}; give both the same shape"
+        )
+    return site.score(value)
 
 
 OnSample = Callable[[str, Dist[Any], str | None], Effects[torch.Tensor]]
@@ -161,7 +187,13 @@ def _followed(
                 raise PonderError(f"{record.name} samples {address!r} twice")
             send = yield from on_sample(address, effect.dist, effect.name)
             record.values[address] = send
+            send = torch.as_tensor(send).clone()  # the program's own, to change in place
         elif isinstance(effect, Factor):
+            if not record.factors:
+                raise PonderError(
+                    f"the guide {record.name} has a factor, so that it has no normalised density; "
+                    "leave factors and observations to the model"
+                )
             record.add(effect.log_weight, f"factor {factors}{' in ' + prefix if prefix else ''}")
             factors += 1
         elif isinstance(effect, Each | Nested):
