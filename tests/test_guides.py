@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import ponder
 from exact import assert_same, measure
 from ponder.binding import Binding
 from ponder.blocks import draw, mh, propose, smc
@@ -390,3 +391,19 @@ def test_check_tests_a_guide_on_its_own_program() -> None:
     assert any(f.toy.startswith("model") or "model" in f.toy for f in report.findings)
     with pytest.raises(PonderError, match="with the program that it is for"):
         check(propose(guide), seconds=1)
+
+
+@pytest.mark.parametrize("defensive", [0.0, 0.1])
+def test_a_density_is_not_weighed_against_a_probability(defensive: float) -> None:
+    @ponder.program
+    def model() -> ponder.Effects[float]:
+        return (yield from ponder.sample(ponder.Normal(), "z"))
+
+    @ponder.program
+    def wrong() -> ponder.Effects[bool]:
+        return (yield from ponder.sample(ponder.Bernoulli(0.5), "z"))
+
+    with pytest.raises(PonderError, match="at z, where the program samples Normal"):
+        ponder.infer(model() | ponder.propose(wrong(), defensive) | ponder.draw(4))
+    with pytest.raises(PonderError, match="at z, where the program samples Bernoulli"):
+        ponder.infer(wrong() | ponder.propose(model(), defensive) | ponder.draw(4))

@@ -25,7 +25,7 @@ from ponder.effects import (
 )
 from ponder.errors import CutShort, PonderError
 from ponder.replay import Replay
-from ponder.trace import Choice, Status, Trace, choices_since
+from ponder.trace import Choice, Status, Trace, choices_since, handed
 
 X = TypeVar("X")
 Kept = Mapping[str, Choice]
@@ -223,7 +223,7 @@ class Particle(Generic[X]):
                     self._die()
                     return
         self._record(part, effect.dist, value)
-        self._resume(value)
+        self._resume(handed(value))
 
     def _record(self, part: str, dist: Dist[Any] | None, value: Any) -> None:
         self.last = Choice(self.last, self._prefix + part, dist, value)

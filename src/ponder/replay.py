@@ -8,7 +8,7 @@ from ponder.addresses import Addresses
 from ponder.dist import Dist
 from ponder.effects import Each, Effect, Effects, Nested, Program, Sample
 from ponder.errors import NotAFunctionOfItsChoices
-from ponder.trace import Choice
+from ponder.trace import Choice, handed
 
 
 class Replay:
@@ -73,7 +73,7 @@ class Replay:
         if choice.address != address:
             raise self.refusal(f"address {address} was {choice.address} before")
         self.verify(effect, choice.dist, address)
-        return choice.value
+        return handed(choice.value)
 
     def _next(self, wanted: str) -> Choice:
         if self.position == len(self.recorded):

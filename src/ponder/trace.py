@@ -68,6 +68,15 @@ def plain(value: Any) -> Any:
     return value.item() if getattr(value, "shape", None) == () else value
 
 
+def handed(value: Any) -> Any:
+    """What a program is given of a recorded value: a copy of its own if it could change it."""
+    if isinstance(value, np.ndarray):
+        return value.copy() if value.flags.writeable else value
+    if hasattr(value, "clone") and hasattr(value, "detach"):  # a tensor, without importing torch
+        return value.clone()
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Trace(Generic[X]):
     """One execution: its choices, its value (None unless finished), and the sum of its factors.

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from ponder.blocks.rewrite import walk
 from ponder.dist import Dist
 from ponder.effects import (
@@ -23,6 +21,7 @@ from ponder.effects import (
     runs_inline,
 )
 from ponder.errors import NotAFunctionOfItsChoices, PonderError
+from ponder.trace import handed
 
 Draw = Callable[[Sample, Dist[Any]], Effects[Any]]  # (what is asked, what to draw from) -> value
 Names = tuple[str, ...]
@@ -133,7 +132,7 @@ def _advance(
     """(what it samples or runs next, the last checkpoint on the way there)."""
     restart: Callable[[], Effects[Any]] | None = None
     while True:
-        effect = generator.send(_own(send))
+        effect = generator.send(handed(send))
         if isinstance(effect, Sample | Each):
             return effect, restart
         if isinstance(effect, Factor):
@@ -149,15 +148,6 @@ def _advance(
         if isinstance(effect, Checkpoint) and not runs_inline(generator):
             restart = effect.restart
         send = None
-
-
-def _own(value: Any) -> Any:
-    """The guide's own copy of an array or a tensor, which it may change in place."""
-    if isinstance(value, np.ndarray):
-        return value.copy()
-    if hasattr(value, "clone") and hasattr(value, "detach"):  # a tensor, without importing torch
-        return value.clone()
-    return value
 
 
 def _step(

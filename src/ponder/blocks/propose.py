@@ -12,7 +12,17 @@ from typing import Any, ClassVar
 from ponder.binding import Binding
 from ponder.blocks.guided import guided
 from ponder.blocks.rewrite import rewritten
-from ponder.dist import NEG_INF, Dist, Independent, Mixture
+from ponder.dist import (
+    NEG_INF,
+    Bernoulli,
+    Categorical,
+    Dist,
+    Exponential,
+    Independent,
+    Mixture,
+    Normal,
+    Uniform,
+)
 from ponder.effects import Effect, Effects, Factor, Program, Sample
 from ponder.errors import PonderError
 from ponder.law import Law
@@ -114,6 +124,8 @@ def _proposed(effect: Effect, proposal: Proposal, defensive: float) -> Effects[A
 
 def _drawn(effect: Sample, q: Dist[Any], who: str, defensive: float) -> Effects[Any]:
     """A draw from q, or from the mixture, weighed. ``who`` is the guide; empty for a function."""
+    if who:
+        _refuse_kind(effect, q, who)
     if defensive > 0:
         q = Mixture((q, effect.dist), (1 - defensive, defensive))
     elif who:
@@ -130,6 +142,24 @@ def _drawn(effect: Sample, q: Dist[Any], who: str, defensive: float) -> Effects[
         )
     yield Factor(log_weight)
     return value
+
+
+def _refuse_kind(effect: Sample, q: Dist[Any], who: str) -> None:
+    """Raise PonderError if one of them has a density and the other probabilities."""
+    kinds = _has_density(q), _has_density(effect.dist)
+    if None not in kinds and kinds[0] != kinds[1]:
+        raise PonderError(
+            f"{who} draws from {q!r} at {effect.name}, where the program samples {effect.dist!r}: "
+            "a density and a probability cannot be weighed against each other; give both of a kind"
+        )
+
+
+def _has_density(dist: Dist[Any]) -> bool | None:
+    """Whether values have a density, and no probabilities; None where that is not known."""
+    if isinstance(dist, Normal | Uniform | Exponential | Bernoulli | Categorical):
+        return not isinstance(dist, Bernoulli | Categorical)
+    support = getattr(getattr(dist, "distribution", None), "support", None)
+    return None if support is None else not support.is_discrete  # of a distribution of torch's
 
 
 def _refuse_gaps(effect: Sample, q: Dist[Any], who: str) -> None:
