@@ -238,8 +238,18 @@ def test_a_stopped_training_goes_on(tmp_path: Path) -> None:
     resumed = dt.train(gaussians, noisy, **options)
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(tensor, resumed.network.state_dict()[name]), name
-    with pytest.raises(PonderError, match="of another training"):
-        dt.train(gaussians, noisy_moduli, **options)
+    changed = program(noisy.__wrapped__)  # another program by the same name
+    changed.__qualname__ = noisy.__qualname__
+    assert dt.train(gaussians, changed, **options).about == resumed.about
+
+    @program
+    def louder(x: Floats, m: int) -> Effects[Floats]:
+        return x[:, None] + (yield from sample(Normals(np.zeros((len(x), m, 1)), 2.0)))
+
+    louder.__qualname__ = noisy.__qualname__
+    for simulator in (noisy_moduli, louder):
+        with pytest.raises(PonderError, match="of another training"):
+            dt.train(gaussians, simulator, **options)
 
 
 def test_a_warp_goes_through() -> None:

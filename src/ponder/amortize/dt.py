@@ -214,8 +214,10 @@ def train(
     if resume is not None:
         settings = {"observations": observations, "chain": chain, "motion": noise.tolist()}
         settings |= {"batch": batch, "seed": seed, "shape": asdict(dt.network.shape)}
-        programs = [name_of(f) for f in (meta_prior, simulator, view)]
-        going = Resume(resume, {**settings, "programs": programs})
+        settings["programs"] = [name_of(f) for f in (meta_prior, simulator, view)]
+        # A program that has changed under its name draws something else.
+        settings["drawn"] = [float(a.mean()) for a in (first.u[0], first.observed[0])]
+        going = Resume(resume, settings)
     with training_bar("training") if told is None else nullcontext(told) as shown:
         losses = run_training(
             lambda step: _loss(dt, source.draw(step), covariance),
