@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 RATE, PARTICLES, BATCH, LATENT, HIDDEN, SPREAD = 0.01, 64, 100, 8, 128, 0.5
-STEPS = {"regression": 1000, "digits": 1000}
+STEPS = {"regression": 4000, "digits": 1000}
 SYSTEMS = ("ponder", "pyro", "numpyro")
 
 
