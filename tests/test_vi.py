@@ -502,7 +502,7 @@ def test_a_program_that_branches_runs_one_by_one_and_is_right():
     (slope,), (exact,) = torch.autograd.grad(value, p), torch.autograd.grad(written, p)
     assert float(slope) == pytest.approx(float(exact), abs=0.1)
     # Common noise makes the difference of the two branches exact, here.
-    assert float(value) == pytest.approx(float(written.detach()), abs=0.3)
+    assert float(value.detach()) == pytest.approx(float(written.detach()), abs=0.3)
 
 
 def test_comparisons_of_reparameterised_values_are_warned_of():
