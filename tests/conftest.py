@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -55,3 +55,16 @@ def cli(environment: dict[str, str]) -> Cli:
         )
 
     return run
+
+
+@pytest.fixture
+def double_and_alone() -> Iterator[None]:
+    """PyTorch in double precision, on one thread."""
+    import torch
+
+    before, threads = torch.get_default_dtype(), torch.get_num_threads()
+    torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(1)
+    yield
+    torch.set_default_dtype(before)
+    torch.set_num_threads(threads)

@@ -31,15 +31,7 @@ from ponder.vi import (  # noqa: E402
 )
 from ponder.vi.noise import drawn  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def _double_and_alone():
-    before, threads = torch.get_default_dtype(), torch.get_num_threads()
-    torch.set_default_dtype(torch.float64)
-    torch.set_num_threads(1)
-    yield
-    torch.set_default_dtype(before)
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("double_and_alone")
 
 
 def leaf(*values):

@@ -28,14 +28,7 @@ Y = (1.8, -0.4, 2.1)
 START, STAY = (0.4, 0.3), (0.2, 0.6)  # z1 is 1 with .4, by the proposal .3; later a + b z
 
 
-@pytest.fixture(autouse=True)
-def _double_and_alone():
-    before, threads = torch.get_default_dtype(), torch.get_num_threads()
-    torch.set_default_dtype(torch.float64)
-    torch.set_num_threads(1)
-    yield
-    torch.set_default_dtype(before)
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("double_and_alone")
 
 
 def coin(p):

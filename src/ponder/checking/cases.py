@@ -146,7 +146,7 @@ def cases_of(subject: Any) -> Iterator[Case]:
 def _on_toys(block: Block) -> Block:
     """The block with a potential that scores values of every kind, a proposal for all of them."""
     if isinstance(block, Propose) and block.guides:
-        return propose(_tilted, block.defensive)
+        return propose(tilted, block.defensive)
     reference = getattr(block, "potential", None)
     if reference is None or not dataclasses.is_dataclass(block):
         return block
@@ -156,6 +156,6 @@ def _on_toys(block: Block) -> Block:
     return dataclasses.replace(block, **changed)
 
 
-def _tilted(name: str | None, dist: Dist[Any]) -> Dist[Any] | None:
-    """In the place of a guide, which knows only the samples of its own program."""
+def tilted(name: str | None, dist: Dist[Any]) -> Dist[Any] | None:
+    """A proposal for any program; also in the place of a guide, which knows only its own's."""
     return Bernoulli(0.4 + 0.2 * dist.p) if isinstance(dist, Bernoulli) else None

@@ -15,6 +15,7 @@ from ponder.blocks.constrain import constrain
 from ponder.blocks.mh import mh, regenerate
 from ponder.blocks.propose import propose
 from ponder.blocks.speculate import speculate
+from ponder.checking.cases import tilted
 from ponder.checking.check import check
 from ponder.checking.claims import Report
 from ponder.checking.identities import IDENTITIES
@@ -102,10 +103,6 @@ TEXTS = {
 }
 
 
-def _tilted(name: str | None, dist: Dist[Any]) -> Dist[Any] | None:
-    return Bernoulli(0.4 + 0.2 * dist.p) if isinstance(dist, Bernoulli) else None
-
-
 def _narrow(name: str | None, dist: Dist[Any]) -> Dist[Any] | None:
     return Bernoulli(1.0) if isinstance(dist, Bernoulli) else None
 
@@ -129,7 +126,7 @@ def _even(seen: tuple[Any, ...], value: Any) -> bool:
 
 
 OBJECTS: dict[str, Callable[[], Any]] = {
-    "propose": lambda: propose(_tilted),
+    "propose": lambda: propose(tilted),
     "propose, defensive": lambda: propose(_narrow, defensive=0.2),
     "propose a guide": lambda: uneven() | propose(_guide) | smc(3, ess=1.0),
     "propose a guide, defensive": lambda: uneven() | propose(_certain, defensive=0.2) | draw(3),

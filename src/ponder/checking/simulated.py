@@ -18,6 +18,7 @@ from ponder.effects import Program
 from ponder.errors import PonderError
 from ponder.interpret import Simulation, seed_key
 from ponder.machine import Machine, Task
+from ponder.trace import handed
 
 X = TypeVar("X")
 
@@ -56,7 +57,7 @@ class _Recording(Simulation):
             raise Lacking(place)
         self.choices[place] = value
         self.log_probs[place] = dist.log_prob(value)
-        return value
+        return handed(value)
 
 
 class Lacking(PonderError):

@@ -18,6 +18,7 @@ from ponder.addresses import Addresses
 from ponder.dist import Dist
 from ponder.effects import Each, Effects, Factor, Nested, Program, Sample
 from ponder.errors import PonderError
+from ponder.trace import handed
 from ponder.vi.sites import as_site
 from ponder.vi.traces import Estimated, Record, Values, scored
 
@@ -130,7 +131,7 @@ class Staged:
                 log_p.add(scored(site, value, asked.address, self.target.name), where)
                 log_q.add(as_site(asked.address, offered.dist).score(value), where)
                 fresh[asked.address] = value
-            model.send, guide.send = value.clone(), value.clone()  # each may change it in place
+            model.send, guide.send = handed(value), handed(value)
 
     def _offered(self, guide: _Line, address: str) -> Asked:
         """What the proposal samples at this site of the target."""

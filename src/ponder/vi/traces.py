@@ -19,6 +19,7 @@ from ponder.dist import Dist
 from ponder.effects import Each, Effects, Factor, Nested, Program, Sample
 from ponder.errors import PonderError
 from ponder.tensors import Estimator, Torch
+from ponder.trace import handed
 from ponder.vi.sites import as_site, overridden
 
 Values = dict[str, torch.Tensor]
@@ -187,7 +188,7 @@ def _followed(
                 raise PonderError(f"{record.name} samples {address!r} twice")
             send = yield from on_sample(address, effect.dist, effect.name)
             record.values[address] = send
-            send = torch.as_tensor(send).clone()  # the program's own, to change in place
+            send = handed(torch.as_tensor(send))
         elif isinstance(effect, Factor):
             if not record.factors:
                 raise PonderError(
