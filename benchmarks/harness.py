@@ -68,7 +68,7 @@ class Report:
         span = "" if low is None else f"  [{low:.4g} .. {high:.4g}]"
         wanted = f"  (wanted {target})" if target else ""
         shown = f"{figure.value:10.4g} {unit}{span}{wanted}  {note}"
-        print(f"  {place[0]:<11}{place[1]:<20}{name:<46}{shown.rstrip()}", flush=True)
+        print(f"  {place[0]:<13} {place[1]:<19} {name:<45} {shown.rstrip()}", flush=True)
 
     def write(self, path: Path) -> None:
         """All figures and the machine they were measured on."""

@@ -126,3 +126,14 @@ def test_options_that_the_question_does_not_list_are_listed() -> None:
     full = Question("Which is a fruit? A) car B) apple", "choice", options=("car", "apple"))
     (message,) = ask_messages(full, "Answer.")
     assert message["content"] == "Which is a fruit? A) car B) apple\n\nAnswer."
+
+
+def test_a_program_that_was_not_called_is_named() -> None:
+    @program
+    def coin(p: float) -> Effects[bool]:
+        return (yield Sample(Bernoulli(p)))
+
+    with pytest.raises(PonderError, match=r"draw\(4\) needs a program, got coin; call it: coin\("):
+        coin | draw(4)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        3 | draw(4)

@@ -315,6 +315,7 @@ def _sim(change: Any) -> Any:
             lambda x, m: noisy(np.ones_like(x), m),
             "all draws must have the same sizes",
         ),
+        (gaussians, _sim(lambda z: z["a"]), "draw -1 fails: IndexError: .* at test_dt"),
         (gaussians, _sim(lambda z: z * math.inf), "draw -1: .* not finite"),
         (gaussians, _sim(lambda z: z[0]), r"return observations of shape \(4, 1, columns\)"),
         (_meta(lambda p, _: p.padded(3)), noisy, "has 3 components, the network 2"),
@@ -327,9 +328,16 @@ def test_bad_programs_are_refused_by_draw(meta: Any, sim: Any, says: str) -> Non
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["components", "observations", "heads", "batch"])
+def test_sizes_below_one_are_refused(name: str) -> None:
+    with pytest.raises(PonderError, match=f"train needs {name}, a whole number of at least 1"):
+        dt.train(gaussians, noisy, **{name: 0})
+
+
 @pytest.mark.parametrize(
     ("prior", "z", "says"),
     [
+        (None, [1.0], "must be a Gaussian mixture, Gaussians, not None"),
         (Gaussians.normal([0.0, 0.0], 1.0), [1.0], "priors of 1 components in 1"),
         (Gaussians.normal(0.0, 1.0, "log"), [1.0], "trained with warps identity"),
         (Gaussians.normal(0.0, 1.0), [1.0, math.nan], "not a finite number"),

@@ -229,3 +229,9 @@ def test_bad_input() -> None:
         forward_kl(linear(), other)
     with pytest.raises(PonderError, match="at least 2"):
         forward_kl(linear(), other, pairs=1)
+    with pytest.raises(PonderError, match=r"forward_kl needs a program, got linear; call it"):
+        forward_kl(linear, other)
+    with pytest.raises(PonderError, match="the guide as a function of the data"):
+        forward_kl(linear(), other(1.0))
+    with pytest.raises(PonderError, match="forward_kl, of its guide, needs a program, got 3"):
+        forward_kl(linear(), lambda y: 3)

@@ -263,6 +263,7 @@ def test_a_bad_prior_is_refused_in_one_line() -> None:
         (of_value(lambda b, n: ([[1], [1, 2]], [1])), None, "must be arrays of numbers"),
         (of_value(lambda b, n: (np.ones((b, n, 1)), np.ones((b, n)) * 2)), 2, "not a label 0 .* 1"),
         (lambda b, n: 3, None, "the prior answered int, not a program"),
+        (of_value(lambda b, n: 1 / 0), None, "the prior fails at a: ZeroDivisionError: .*test_pfn"),
     ]
     for prior, classes, message in bad:
         with pytest.raises(PonderError, match=message) as caught:

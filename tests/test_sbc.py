@@ -215,7 +215,7 @@ def test_bad_input_is_one_line(subject: Any, said: str) -> None:
 
 
 def test_what_makes_no_amortised_posterior_is_refused() -> None:
-    with pytest.raises(PonderError, match="program as its prior"):
+    with pytest.raises(PonderError, match="Amortized needs a program, got prior; call it"):
         Amortized(a.prior, a.data, a.posterior())  # type: ignore[arg-type]
     with pytest.raises(PonderError, match="posterior, a function"):
         Amortized(a.prior(), a.data, a.prior())  # type: ignore[arg-type]

@@ -162,7 +162,7 @@ def exactly_about(objective):
 def test_what_is_refused():
     with pytest.raises(PonderError, match="no site 'v' to keep"):
         expectation(when(marginal(pair(), ["v"], auxiliary), 1.0, 0.0))
-    with pytest.raises(PonderError, match="at least one inner particle"):
+    with pytest.raises(PonderError, match="inner particles, a whole number"):
         normalize(target(), proposal(), 0)
     with pytest.raises(PonderError, match=r"no site 'a'.*marginal\(guide"):
         expectation(elbo(target(), pair()))

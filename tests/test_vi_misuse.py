@@ -77,7 +77,7 @@ def test_slips_around_fit_are_named() -> None:
     rows = torch.ones(3)
     with pytest.raises(PonderError, match="depends on none of the parameters"):
         fit(good, [other], steps=2)
-    with pytest.raises(PonderError, match=r"needs a program, got model; call it: model\(\)"):
+    with pytest.raises(PonderError, match=r"needs a program, got model; call it: model\("):
         fit(elbo(model, guide(mean)), [mean], steps=2)  # type: ignore[arg-type]
     with pytest.raises(PonderError, match="without arguments"):
         fit(lambda y: good, [mean], steps=2)
@@ -85,6 +85,12 @@ def test_slips_around_fit_are_named() -> None:
         fit(lambda: good, [mean], steps=2, data=rows)
     with pytest.raises(PonderError, match=r"torch\.as_tensor"):
         fit(lambda y: good, [mean], steps=2, data=np.ones(3))  # type: ignore[arg-type]
+    with pytest.raises(PonderError, match=r"one length of at least 1, got \[3, 4\]"):
+        expectation(lambda a, b: good, data=(rows, torch.ones(4)))
+    with pytest.raises(PonderError, match=r"samples, a whole number of at least 1, got 2\.5"):
+        fit(good, [mean], samples=2.5)  # type: ignore[arg-type]
+    with pytest.raises(PonderError, match="a learning rate lr > 0, got -1"):
+        fit(good, [mean], lr=-1)
     nan = torch.tensor([1.0, math.nan])
     with pytest.raises(PonderError, match=r"rows of data .* not finite"):
         fit(lambda y: elbo(model(), guide(mean + y)), [mean], steps=2, data=nan)

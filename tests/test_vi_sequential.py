@@ -329,7 +329,7 @@ class TestRefusals:
         self.refuse("together runs programs together", together(), proposal())
         inner = normalize(chain(), proposal(), 2)
         self.refuse("cannot stop inside of normalize", chain(), inner)
-        with pytest.raises(PonderError, match="at least one particle"):
+        with pytest.raises(PonderError, match="n particles, a whole number"):
             expectation(fivo(chain(), proposal(), 0))
 
     def test_values_that_do_not_match(self):

@@ -236,6 +236,14 @@ def iterate(
     return Program(lambda: run(state), name, normalised=normalised)
 
 
+def require_program(value: object, who: str) -> None:
+    """PonderError if ``value`` is not a program; ``who`` needs one."""
+    if not isinstance(value, Program):
+        name = getattr(value, "__name__", None)
+        remedy = f"{name}; call it: {name}(...)" if name else f"{value!r:.80}"
+        raise PonderError(f"{who} needs a program, got {remedy}")
+
+
 def as_log_weight(value: float | Program[float]) -> Effects[float]:
     """Evaluate what a potential or a twist returned: a number, or a program of one."""
     if isinstance(value, Program):

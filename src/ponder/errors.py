@@ -4,6 +4,9 @@ Every message is one line and says what to do next. The command line prints it a
 status 2; anything else that escapes is a bug in ponder.
 """
 
+import traceback
+from pathlib import Path
+
 
 class PonderError(Exception):
     """A mistake that the user can mend; the message says how."""
@@ -33,3 +36,10 @@ class CannotEnumerate(PonderError):
 
 class TooManyRuns(CannotEnumerate):
     """An enumeration that would take too long; smaller sizes may do."""
+
+
+def told_of(error: BaseException) -> str:
+    """An error in one line, and where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"

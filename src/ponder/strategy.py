@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from ponder.binding import Binding, PotentialSource
-from ponder.effects import Effects, Program
+from ponder.effects import Effects, Program, require_program
 from ponder.errors import PonderError
 from ponder.law import Kind, Law, stated
 from ponder.meaning import Atom
@@ -53,6 +53,8 @@ class Block:
 
     def __ror__(self, program: Program[Any]) -> Pipeline:
         if not isinstance(program, Program):
+            if callable(program):  # most likely one that was not called
+                require_program(program, repr(self))
             return NotImplemented
         return Pipeline(Source.of(program), (self,))
 

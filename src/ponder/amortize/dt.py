@@ -37,6 +37,7 @@ from ponder.amortize.mixtures import Gaussians, Mixtures
 from ponder.amortize.training import Plan, Resume, Told, training_bar
 from ponder.amortize.training import train as run_training
 from ponder.amortize.warps import Warp
+from ponder.blocks.arguments import check_least
 from ponder.errors import PonderError
 
 Floats = NDArray[np.float64]
@@ -69,6 +70,8 @@ class Dt:
         A prior with fewer components than the network is written with more, one with more is
         reduced (moments kept). No observations: the prior. Warns outside of the trained range.
         """
+        if not isinstance(prior, Gaussians):
+            raise PonderError(f"the prior must be a Gaussian mixture, Gaussians, not {prior!r:.80}")
         z = np.asarray(observed, dtype=np.float64)
         z = z[:, None] if z.ndim == 1 and self.network.shape.columns == 1 else z
         if z.ndim != 2 and z.size:
@@ -197,10 +200,11 @@ def train(
     Deterministic given the seed. With ``resume``, a file, a training that was killed goes on.
     Raises PonderError for draws that are not finite or change their shapes, naming the draw.
     """
-    if min(observations, chain, steps, batch, width, layers) < 1:
-        raise PonderError(
-            "observations, chain, steps, batch, width and layers must all be at least 1"
-        )
+    sizes = {"observations": observations, "chain": chain, "steps": steps, "batch": batch}
+    sizes |= {"width": width, "layers": layers, "heads": heads}
+    sizes |= {} if components is None else {"components": components}
+    for name, size in sizes.items():
+        check_least("train", name, size, 1)
     noise = np.asarray(motion, dtype=np.float64)
     source = Source(meta_prior, simulator, components, observations, chain, noise, batch, seed)
     first = source.draw(-1)

@@ -14,7 +14,7 @@ from ponder.amortize.warps import forward, inverse
 from ponder.arrays import Normals
 from ponder.dist import Categorical
 from ponder.effects import Effects, Program, program, sample
-from ponder.errors import PonderError
+from ponder.errors import PonderError, told_of
 from ponder.interpret import evaluate
 
 Floats = NDArray[np.float64]
@@ -72,6 +72,8 @@ class Source:
             found = evaluate(self._batch(step), self.seed, f"training {step}")
         except PonderError as error:
             raise PonderError(f"draw {step}: {error}") from None
+        except Exception as error:
+            raise PonderError(f"draw {step} fails: {told_of(error)}") from error
         self.first = self.first or found
         if found.sizes != self.first.sizes:
             raise PonderError(

@@ -23,6 +23,7 @@ from ponder.amortize.ranges import Range
 from ponder.amortize.tasks import Drawer, Prior
 from ponder.amortize.training import Plan, Resume, Told, training_bar
 from ponder.amortize.training import train as run_training
+from ponder.blocks.arguments import check_least
 from ponder.effects import Program
 from ponder.errors import PonderError
 
@@ -61,8 +62,12 @@ def train(
     again with the same arguments, it goes on from there and ends in the same weights. ``told``
     hears of every step; by default a bar is drawn if there is a terminal.
     """
-    if context < 1 or queries < 1 or batch < 1 or (classes is not None and classes < 2):
-        raise PonderError("training needs context, queries and batch >= 1 and classes >= 2")
+    sizes = {"context": context, "queries": queries, "batch": batch, "buckets": buckets}
+    sizes |= {"width": width, "layers": layers, "heads": heads}
+    for name, size in sizes.items():
+        check_least("train", name, size, 1)
+    if classes is not None:
+        check_least("train", "classes", classes, 2)
     drawer = Drawer(prior, seed, classes)
     pfn = _surveyed(drawer, context, queries, buckets, (width, layers, heads), names, seed)
     loss_at = _Loss(pfn, drawer, seed, context, queries, batch)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponder.effects import Program
-from ponder.errors import PonderError
+from ponder.errors import PonderError, told_of
 from ponder.interpret import Simulation, seed_key
 from ponder.machine import Machine
 
@@ -60,8 +60,8 @@ class Drawer:
         if not isinstance(program, Program):
             raise PonderError(f"the prior answered {type(program).__name__}, not a program")
         task = Machine(Simulation()).start(program, seed_key(self.seed, at))
-        if task.failed is not None:
-            raise task.failed
+        if isinstance(task.failed, Exception):
+            raise PonderError(f"the prior fails at {at}: {told_of(task.failed)}") from task.failed
         if task.log_weight != 0.0:
             raise PonderError(
                 f"the prior has a factor or an observation (at {at}), which sampling ignores; "

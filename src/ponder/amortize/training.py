@@ -62,6 +62,9 @@ class Progress:
     loss: float
     seconds: float
 
+    def __str__(self) -> str:
+        return f"step {self.step} of {self.steps}: {self.loss:.4f} ({self.seconds:.0f} s)"
+
 
 Told = Callable[[Progress], None]
 

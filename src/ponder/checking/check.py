@@ -15,8 +15,14 @@ from ponder.checking.enumerated import WEIGHTED, check_case, small_enough, undec
 from ponder.checking.heuristics import describe
 from ponder.checking.kernel_matrix import check_kernels
 from ponder.checking.merge import merged
-from ponder.checking.sampled import Sampling, sample_cases, samplings_of, told_of
-from ponder.errors import CannotEnumerate, NotAFunctionOfItsChoices, PonderError, TooManyRuns
+from ponder.checking.sampled import Sampling, sample_cases, samplings_of
+from ponder.errors import (
+    CannotEnumerate,
+    NotAFunctionOfItsChoices,
+    PonderError,
+    TooManyRuns,
+    told_of,
+)
 from ponder.interpret import evaluate
 from ponder.measure import Population
 from ponder.strategy import Decide, Pipeline

@@ -15,7 +15,7 @@ from scipy.stats import binom
 
 from ponder.checking.simulated import Lacking, Run, refuse_factor, scored, simulated
 from ponder.dist import NEG_INF
-from ponder.effects import Program
+from ponder.effects import Program, require_program
 from ponder.errors import PonderError
 from ponder.measure import log_sum_exp
 
@@ -64,6 +64,9 @@ def forward_kl(
     """
     if pairs < 2 or draws < 2:
         raise PonderError(f"forward_kl needs at least 2 pairs and 2 draws, got {pairs}, {draws}")
+    require_program(joint, "forward_kl")
+    if not callable(guide):
+        raise PonderError(f"forward_kl needs the guide as a function of the data, got {guide!r}")
     found = [_pair(joint, guide, draws, seed, i) for i in range(pairs)]
     log_q = np.array([f[0] for f in found])
     own = np.array([f[1] for f in found])
@@ -86,6 +89,7 @@ def _pair(
     truth = simulated(joint, seed, f"pair {i}")
     refuse_factor(truth, "the model")
     approximation = guide(truth.value)
+    require_program(approximation, "forward_kl, of its guide,")
     try:
         said = scored(approximation, truth.choices)
     except Lacking as lacking:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from ponder.checking.claims import Finding
 from ponder.checking.enumerated import LIMIT, specified, undecided
 from ponder.checking.wagers import Statistic, Wager
 from ponder.effects import Effects, Program
+from ponder.errors import told_of
 from ponder.interpret import enumerate_runs, evaluate, key_of
 from ponder.meaning import by_value
 from ponder.measure import Population
@@ -236,13 +235,6 @@ def sample_cases(
                 failed[sampling.case.toy] = told_of(error)
                 running.remove(sampling)
     return [_finding(s, w, needed) for s in running for w in s.wagers if w.count], failed
-
-
-def told_of(error: BaseException) -> str:
-    """An error in one line, and where it was raised."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
 
 def _known(wager: Wager, needed: float) -> bool:

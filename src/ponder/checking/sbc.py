@@ -31,12 +31,12 @@ from ponder.checking.rank_findings import (
     as_small,
     rank_finding,
 )
-from ponder.checking.sampled import SUSPICIOUS, told_of
+from ponder.checking.sampled import SUSPICIOUS
 from ponder.checking.simulated import Run, log_likelihood, refuse_factor, says_all, simulated
 from ponder.checking.uniform import Finds, Uniformity
 from ponder.dist import Stream, derive
-from ponder.effects import Program
-from ponder.errors import PonderError
+from ponder.effects import Program, require_program
+from ponder.errors import PonderError, told_of
 from ponder.interpret import seed_key
 from ponder.loading import loaded
 
@@ -65,8 +65,7 @@ class Amortized:
     log_density: Score | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.prior, Program):
-            raise PonderError(f"Amortized needs a program as its prior, got {self.prior!r}")
+        require_program(self.prior, "Amortized")
         for what in ("data", "posterior"):
             given = getattr(self, what)
             if not callable(given):

@@ -17,10 +17,11 @@ from ponder.effects import Program
 from ponder.errors import PonderError
 from ponder.tensors import Distribution, Estimator, Method, Torch, differentiable, outcomes
 from ponder.tensors import unwrapped as without_independent
-from ponder.vi.estimate import Objective, made_anew, noise, particles
+from ponder.vi.estimate import noise, particles
 from ponder.vi.expected import Setting
 from ponder.vi.fitting import Parameters, leaves_of
 from ponder.vi.probing import probe
+from ponder.vi.rows import Objective, made_anew
 from ponder.vi.sites import Choosing, impossible
 
 GRID = {1: 4001, 2: 161}

@@ -11,17 +11,11 @@ from typing import Any
 import torch
 from torch.func import vmap
 
+from ponder.blocks.arguments import check_least
 from ponder.effects import Program
 from ponder.tensors import differentiable
 from ponder.vi.expected import Setting, over, surrogate
-
-Objective = Program[Any] | Callable[..., Program[Any]]
-
-
-def made_anew(objective: Objective) -> Callable[..., Program[Any]]:
-    """A function that makes the objective."""
-    return (lambda: objective) if isinstance(objective, Program) else objective
-
+from ponder.vi.rows import Objective, made_anew, rows_of
 
 _NOT_BATCHED = ("vmap", "functorch", "doesn't have storage")  # the last is of .numpy()
 
@@ -34,6 +28,8 @@ def particles(
     ``rows`` is a tuple of tensors of equal length; the objective is given one row of each. Runs
     under :func:`differentiable`, with the global noise.
     """
+
+    check_least("an expectation", "samples", samples, 1)
 
     def one(*row: torch.Tensor) -> Any:
         program = objective(*row)
@@ -86,9 +82,9 @@ def expectation(
     function of one row of each of its tensors, and the shape is (rows, samples). With
     ``vectorised=False`` particles run one by one, for programs that branch on sampled values.
     """
-    make = made_anew(objective)
+    rows = rows_of(data)
+    make = made_anew(objective, len(rows or ()))
     with noise(seed), differentiable():
-        rows = (data,) if isinstance(data, torch.Tensor) else data
         return particles(make, Setting(vectorised=vectorised), samples, rows)
 
 

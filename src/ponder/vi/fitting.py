@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,12 +10,14 @@ from typing import Any
 
 import torch
 
+from ponder.blocks.arguments import check_least
 from ponder.effects import Program
 from ponder.errors import PonderError
 from ponder.tensors import differentiable
-from ponder.vi.estimate import Objective, made_anew, noise, particles
+from ponder.vi.estimate import noise, particles
 from ponder.vi.expected import Setting
 from ponder.vi.probing import find_fault, probe
+from ponder.vi.rows import Objective, Rows, drawn_rows, made_anew, rows_of
 from ponder.vi.sites import Sites
 
 Parameters = torch.nn.Module | Mapping[str, torch.Tensor] | Iterable[torch.Tensor]
@@ -76,13 +77,14 @@ def fit(
     Warns of comparisons on reparameterised values. Raises PonderError for a value or a gradient
     that is not finite, naming the site where it can.
     """
-    if steps < 1 or samples < 1:
-        raise PonderError(f"fit needs at least one step and sample, got {steps} and {samples}")
+    check_least("fit", "steps", steps, 1)
+    if not 0 < lr < float("inf"):
+        raise PonderError(f"fit needs a learning rate lr > 0, got {lr}")
     leaves = leaves_of(parameters)
-    rows = _rows(data, batch)
-    make = made_anew(objective)
+    rows = rows_of(data)
+    _require_batch(rows, batch)
     first = () if rows is None else tuple(column[0] for column in rows)
-    _refuse_arguments(make, len(first))
+    make = made_anew(objective, len(first))
     sites = probe(lambda: make(*first), seed)
     told(sites)
     made = optimiser or partial(torch.optim.Adam, lr=lr)
@@ -93,7 +95,7 @@ def fit(
     started, said = time.perf_counter(), 0
     for step in range(steps):
         with noise(seed, step), differentiable():
-            chosen = None if rows is None else _drawn(rows, batch)
+            chosen = None if rows is None else drawn_rows(rows, batch)
             estimates = particles(make, setting, samples, chosen)
         value = float(estimates.detach().mean())
         if value != value or abs(value) == float("inf"):
@@ -138,45 +140,13 @@ def leaves_of(parameters: Parameters) -> list[torch.Tensor]:
     return leaves
 
 
-def _refuse_arguments(make: Callable[..., Program[Any]], count: int) -> None:
-    try:
-        inspect.signature(make).bind(*range(count))
-    except TypeError as error:
-        wanted = (
-            f"a function of one row of each of the {count} columns of data"
-            if count
-            else "a program or a function without arguments, as there is no data"
-        )
-        raise PonderError(f"the objective must be {wanted}: {error}") from None
-    except ValueError:  # a callable that does not tell
+def _require_batch(rows: Rows | None, batch: int | None) -> None:
+    if batch is None:
         return
-
-
-def _rows(data: Any, batch: int | None) -> tuple[torch.Tensor, ...] | None:
-    if data is None:
-        if batch is not None:
-            raise PonderError("fit got a batch without data; give data=, or no batch")
-        return None
-    rows = (data,) if isinstance(data, torch.Tensor) else tuple(data)
-    for column in rows:
-        if not isinstance(column, torch.Tensor) or column.ndim == 0:
-            raise PonderError(
-                "fit needs data as a tensor of rows, or a tuple of them, not "
-                f"{type(data).__name__}; give torch.as_tensor(data)"
-            )
-    lengths = {len(column) for column in rows}
-    if len(lengths) != 1 or lengths == {0}:
-        raise PonderError(f"fit needs data of one length of at least 1, got {sorted(lengths)}")
-    if batch is not None and not 1 <= batch <= len(rows[0]):
+    if rows is None:
+        raise PonderError("fit got a batch without data; give data=, or no batch")
+    if not 1 <= batch <= len(rows[0]):
         raise PonderError(f"fit needs a batch between 1 and {len(rows[0])} rows, got {batch}")
-    return rows
-
-
-def _drawn(rows: tuple[torch.Tensor, ...], batch: int | None) -> tuple[torch.Tensor, ...]:
-    if batch is None or batch == len(rows[0]):
-        return rows
-    chosen = torch.randperm(len(rows[0]))[:batch]
-    return tuple(column[chosen] for column in rows)
 
 
 def _backward(loss: torch.Tensor) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from ponder.blocks.arguments import check_least
 from ponder.effects import Effects, Program, program, sample
 from ponder.errors import PonderError
 from ponder.tensors import Estimator, Torch
@@ -42,7 +43,7 @@ def marginal(
     estimates get exact as it nears their conditional law, or as n grows. With ``resample``, the
     kept sites end stages as factors do.
     """
-    _at_least_one(n, "marginal")
+    check_least("marginal", "n inner particles", n, 1)
     if isinstance(auxiliary, Program):
         raise PonderError(
             "marginal needs an auxiliary that is a function of the kept values to a program; give "
@@ -92,7 +93,7 @@ def normalize(
     As n grows this is the target divided by its total mass. The density that is estimated is that
     of this very law, so nothing is claimed of the target that n draws do not give.
     """
-    _at_least_one(n, "normalize")
+    check_least("normalize", "n inner particles", n, 1)
 
     @program
     def weighed(estimator: Estimator | None) -> Effects[tuple[Values, torch.Tensor, torch.Tensor]]:
@@ -126,8 +127,3 @@ def normalize(
         return log_p - torch.logsumexp(logs, 0) + math.log(n)
 
     return Estimated(trace, score, f"normalize({target.name}, n={n})")
-
-
-def _at_least_one(n: int, what: str) -> None:
-    if n < 1:
-        raise PonderError(f"{what} needs at least one inner particle, got {n}")

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
+from ponder.blocks.arguments import check_least
 from ponder.effects import Effects, Program, program
-from ponder.errors import PonderError
 from ponder.tensors import Estimator, reinforce
 from ponder.vi.copied import copies
 from ponder.vi.sequential import Resampling, filtered
@@ -36,8 +36,7 @@ def elbo(model: Program[Any], guide: Program[Any]) -> Effects[torch.Tensor]:
 @program
 def iwelbo(model: Program[Any], guide: Program[Any], k: int) -> Effects[torch.Tensor]:
     """The log of the mean of k importance weights (Burda, Grosse and Salakhutdinov 2016)."""
-    if k < 1:
-        raise PonderError(f"iwelbo needs at least one particle, got {k}")
+    check_least("iwelbo", "k particles", k, 1)
     logs = yield from copies(elbo(model, guide), k)
     return torch.logsumexp(logs, 0) - math.log(k)
 
@@ -53,8 +52,7 @@ def fivo(
     the estimator of the ancestors: with ``stop`` its gradient is biased, of low variance, and what
     is published under these names.
     """
-    if n < 1:
-        raise PonderError(f"fivo needs at least one particle, got {n}")
+    check_least("fivo", "n particles", n, 1)
     return (yield from filtered(Staged(model, guide), n, resample)).log_z
 
 
@@ -66,8 +64,7 @@ def wake_sleep(model: Program[Any], guide: Program[Any], k: int) -> Effects[torc
     w log q for what is in the guide (wake-phi), with the self-normalised weights w of k values
     held constant. So no site needs an estimator; biased O(1/k), as published.
     """
-    if k < 1:
-        raise PonderError(f"wake_sleep needs at least one particle, got {k}")
+    check_least("wake_sleep", "k particles", k, 1)
     log_p, log_q = yield from copies(_both(model, guide), k)
     logs = (log_p - log_q).detach()
     weights = torch.softmax(logs, 0)

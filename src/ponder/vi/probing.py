@@ -19,8 +19,9 @@ import ponder
 from ponder.effects import Program
 from ponder.errors import PonderError
 from ponder.tensors import differentiable
-from ponder.vi.estimate import Objective, made_anew, noise
+from ponder.vi.estimate import noise
 from ponder.vi.expected import Setting, surrogate
+from ponder.vi.rows import Objective, made_anew
 from ponder.vi.sites import Choosing, Sites
 from ponder.vi.traces import inspector
 

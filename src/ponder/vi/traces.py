@@ -16,7 +16,7 @@ import torch
 
 from ponder.addresses import Addresses
 from ponder.dist import Dist
-from ponder.effects import Each, Effects, Factor, Nested, Program, Sample
+from ponder.effects import Each, Effects, Factor, Nested, Program, Sample, require_program
 from ponder.errors import PonderError
 from ponder.tensors import Estimator, Torch
 from ponder.trace import handed
@@ -64,7 +64,7 @@ def traced(
     ``estimator``, if given, replaces those of all sites. Without ``factors`` the program may have
     none: for a guide, whose density they would spoil.
     """
-    _refuse_unmade(program, "traced")
+    require_program(program, "traced")
     if isinstance(program, Estimated):
         return (yield from program.trace(estimator))
     record = Record(program.name, factors)
@@ -77,7 +77,7 @@ def density(program: Program[Any], values: Values) -> Effects[torch.Tensor]:
 
     Raises PonderError naming the site that the program samples and ``values`` lack, or the reverse.
     """
-    _refuse_unmade(program, "density")
+    require_program(program, "density")
     if isinstance(program, Estimated):
         return (yield from program.score(values))
     record = Record(program.name)
@@ -89,12 +89,6 @@ def density(program: Program[Any], values: Values) -> Effects[torch.Tensor]:
             "or sum the guide's own sites out by marginal(guide, keep=...)"
         )
     return record.total()
-
-
-def _refuse_unmade(program: object, what: str) -> None:
-    if not isinstance(program, Program):
-        name = getattr(program, "__name__", repr(program))
-        raise PonderError(f"{what} needs a program, got {name}; call it: {name}()")
 
 
 @dataclass
