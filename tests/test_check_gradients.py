@@ -20,7 +20,7 @@ FILE = """
 import torch
 from torch.distributions import Bernoulli, Normal
 from ponder import program, sample
-from ponder.tensors import mvd, reparam
+from ponder.tensors import mvd, reinforce, reparam
 from ponder.vi import Gradients
 
 p = torch.tensor(0.4, requires_grad=True)
@@ -34,6 +34,10 @@ def jump():
     x = yield from sample(reparam(Normal(p, 1.0)), "x")
     return torch.where(x > 0, 1.0, 0.0) + 0 * p
 
+@program
+def noisy():
+    return (yield from sample(reinforce(Normal(1e-3 * p, 1.0)), "x")) ** 2  # gradient 2e-6 p
+
 made = Gradients(coin(), [p])
 
 def gradients():
@@ -41,6 +45,9 @@ def gradients():
 
 def biased():
     return Gradients(jump, p)
+
+def weak():
+    return Gradients(noisy, p)
 """
 
 
@@ -69,6 +76,12 @@ def test_an_unbiased_gradient(path, name):
     for method in ("enum", "mvd", "reinforce"):
         assert f"by {method} where possible" in text
     assert text.count("variance") == 4
+
+
+def test_an_estimator_too_noisy_to_be_refuted_is_untested(path):
+    status, text = run(f"{path}:weak", "--seconds", "1")
+    assert status == 2, text
+    assert "too noisy to find one that is 0: give more --seconds" in " ".join(text.split())
 
 
 @pytest.mark.filterwarnings("ignore::ponder.vi.BiasedGradient")

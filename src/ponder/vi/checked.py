@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ponder.checking.claims import Finding, Report
+from ponder.checking.claims import Finding, Report, Verdict
 from ponder.effects import Program
 from ponder.errors import PonderError
 from ponder.tensors import Distribution, Estimator, Method, Torch, differentiable, outcomes
@@ -90,26 +90,37 @@ class Gradients:
             self.objective, self.parameters, groups=groups, samples=128, seed=seed
         )
         claim = found.rows[0]
+        largest = max(map(abs, found.exact))
+        verdict, remedy = _verdict(claim, largest)
         findings = [
             Finding(
                 "the gradient is unbiased, as written",
                 "sampled",
-                "valid" if claim.unbiased else "refuted",
+                verdict,
                 would_find=claim.would_find,
                 runs=groups,
                 note=f"{_in_words(claim)}; refuted beyond {claim.limit:.1f} standard errors; the "
-                f"exact gradient's largest part is {max(map(abs, found.exact)):.3g}",
+                f"exact gradient's largest part is {largest:.3g}{remedy}",
             )
         ]
         for row in found.rows[1:]:
-            verdict = "unbiased" if row.unbiased else "BIASED"
-            said = f"{verdict}; {_in_words(row)}"
+            found_so = "unbiased" if row.unbiased else "BIASED"
+            said = f"{found_so}; {_in_words(row)}"
             findings.append(
                 Finding(f"by {row.estimators} where possible", "none", "known", note=said)
             )
         subject = f"gradient of {made_anew(self.objective)().name}"
         spent = time.perf_counter() - started
         return Report(subject, "unbiased gradient", tuple(findings), spent)
+
+
+def _verdict(claim: Row, largest: float) -> tuple[Verdict, str]:
+    """Untested if not even a gradient that is always 0 would have been found."""
+    if not claim.unbiased:
+        return "refuted", ""
+    if 0 < largest < claim.would_find:
+        return "untested", "; too noisy to find one that is 0: give more --seconds"
+    return "valid", ""
 
 
 def _in_words(row: Row) -> str:
