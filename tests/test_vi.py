@@ -26,6 +26,7 @@ from ponder.vi import (  # noqa: E402
     fit,
     iwelbo,
     measure_valued,
+    sleep,
     traced,
     wake_sleep,
 )
@@ -381,6 +382,38 @@ def test_reweighted_wake_sleep():
     assert (found.mean(0) - exact).abs().max() < 0.02
 
 
+def test_the_sleep_phase():
+    @program
+    def joint():
+        z = yield from sample(Torch(d.Bernoulli(0.3)), "z")
+        yield from sample(Torch(d.Bernoulli(0.1 + 0.7 * z)), "y")
+
+    a, b = (torch.tensor(0.0, requires_grad=True) for _ in range(2))
+
+    @program
+    def guide(y):
+        yield from sample(Torch(d.Bernoulli(logits=a + b * y)), "z")
+
+    pairs = {(1, 1): 0.24, (1, 0): 0.06, (0, 1): 0.07, (0, 0): 0.63}
+    written = sum(
+        p * d.Bernoulli(logits=a + b * y).log_prob(torch.tensor(float(z)))
+        for (z, y), p in pairs.items()
+    )
+    exact = gradients(written, [a, b])
+    objective = sleep(joint(), guide, ["y"])
+    found = torch.stack(
+        [gradients(expectation(objective, 500, seed).mean(), [a, b]) for seed in range(40)]
+    )
+    assert ((found.mean(0) - exact).abs() / (found.std(0) / math.sqrt(40))).max() < 6
+    fit(objective, [a, b], steps=600, samples=200, lr=0.1, anneal=True)
+    assert a.sigmoid().item() == pytest.approx(0.06 / 0.69, abs=0.02)
+    assert (a + b).sigmoid().item() == pytest.approx(0.24 / 0.31, abs=0.02)
+    with pytest.raises(PonderError, match="joint has no site 'x' to see; it samples z, y"):
+        expectation(sleep(joint(), guide, ["x"]))
+    with pytest.raises(PonderError, match="guide has no site 'y', for which there is a value"):
+        expectation(sleep(joint(), lambda: guide(0.0), []))
+
+
 def test_an_objective_of_ones_own():
     model, guide, states, leaves = coin_pair()
 
@@ -561,9 +594,9 @@ class TestErrors:
         return elbo(model(), guide()), [m]
 
     def test_sites_that_do_not_match(self):
-        with pytest.raises(PonderError, match="model samples 'z', which its guide does not"):
+        with pytest.raises(PonderError, match="model samples 'z', for which there is no value"):
             expectation(self.guided("y")[0])
-        with pytest.raises(PonderError, match="model has no site 'u', which its guide samples"):
+        with pytest.raises(PonderError, match="model has no site 'u', for which there is a value"):
             expectation(self.guided("z", "u")[0])
         with pytest.raises(PonderError, match="model has no site 'z#1'"):
             expectation(self.guided("z", "z")[0])

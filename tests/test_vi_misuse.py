@@ -105,7 +105,7 @@ def test_a_guide_with_a_factor_is_refused(objective: Any) -> None:
         yield from guide(torch.tensor(0.0))
         yield from observe(Torch(Normal(0.0, 1.0)), 1.0)
 
-    with pytest.raises(PonderError, match="guide weighed has a factor"):
+    with pytest.raises(PonderError, match="weighed has a factor"):
         expectation(objective(model(), weighed()), 2)
 
 

@@ -14,7 +14,7 @@ from ponder.vi.copied import copies
 from ponder.vi.estimate import expectation
 from ponder.vi.fitting import Fitted, Progress, fit
 from ponder.vi.inner import marginal, normalize
-from ponder.vi.objectives import elbo, fivo, iwelbo, wake_sleep
+from ponder.vi.objectives import elbo, fivo, iwelbo, sleep, wake_sleep
 from ponder.vi.probing import BiasedGradient, estimators
 from ponder.vi.traces import density, traced
 
@@ -34,6 +34,7 @@ __all__ = [
     "iwelbo",
     "marginal",
     "normalize",
+    "sleep",
     "traced",
     "wake_sleep",
 ]

@@ -12,12 +12,14 @@ All are to be maximised. A user's own is written the same way, e.g. the Renyi bo
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from ponder.blocks.arguments import check_least
 from ponder.effects import Effects, Program, program
+from ponder.errors import PonderError
 from ponder.tensors import Estimator, reinforce
 from ponder.vi.copied import copies
 from ponder.vi.sequential import Resampling, filtered
@@ -71,6 +73,27 @@ def wake_sleep(model: Program[Any], guide: Program[Any], k: int) -> Effects[torc
     gains = (weights * (log_p - log_p.detach() + log_q - log_q.detach())).sum()
     value: torch.Tensor = torch.logsumexp(logs, 0) - math.log(k) + gains
     return value
+
+
+@program
+def sleep(
+    joint: Program[Any], guide: Callable[..., Program[Any]], seen: Sequence[str]
+) -> Effects[torch.Tensor]:
+    """log q of what a model sampled, by the guide that is told what of it is ``seen``.
+
+    ``joint`` samples everything, data too; ``guide`` is given the values at the addresses ``seen``,
+    in this order, and samples all others. Its expectation is less than that of the posteriors'
+    log-density by the forward KL, which ``forward_kl`` estimates: so the guide covers every mode.
+    It learns nothing of the model. The sleep phase (Hinton et al. 1995), neural posterior
+    estimation (Papamakarios and Murray 2016).
+    """
+    values, _ = yield from traced(joint, Estimator("stop"), factors=False)
+    unknown = [name for name in seen if name not in values]
+    if unknown:
+        known = ", ".join(values)
+        raise PonderError(f"{joint.name} has no site {unknown[0]!r} to see; it samples {known}")
+    others = {name: value for name, value in values.items() if name not in seen}
+    return (yield from density(guide(*(values[name] for name in seen)), others))
 
 
 @program

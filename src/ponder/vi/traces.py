@@ -85,8 +85,8 @@ def density(program: Program[Any], values: Values) -> Effects[torch.Tensor]:
     unused = [address for address in values if address not in record.values]
     if unused:
         raise PonderError(
-            f"{program.name} has no site {unused[0]!r}, which its guide samples; name them alike, "
-            "or sum the guide's own sites out by marginal(guide, keep=...)"
+            f"{program.name} has no site {unused[0]!r}, for which there is a value; name the "
+            "sites of model and guide alike, or sum the guide's own out: marginal(guide, keep=...)"
         )
     return record.total()
 
@@ -140,8 +140,8 @@ def _given(
 ) -> Effects[torch.Tensor]:
     if address not in values:
         raise PonderError(
-            f"{record.name} samples {address!r}, which its guide does not; name the guide's sites "
-            "as the model's, or let the model observe it"
+            f"{record.name} samples {address!r}, for which there is no value; name the sites "
+            "of model and guide alike, or let the model observe it"
         )
     log_p = scored(as_site(address, dist), values[address], address, record.name)
     record.add(log_p, f"site {address!r}")
@@ -186,8 +186,8 @@ def _followed(
         elif isinstance(effect, Factor):
             if not record.factors:
                 raise PonderError(
-                    f"the guide {record.name} has a factor, so that it has no normalised density; "
-                    "leave factors and observations to the model"
+                    f"{record.name} has a factor, so that it has no normalised density; "
+                    "a guide leaves factors and observations to the model, a joint samples its data"
                 )
             record.add(effect.log_weight, f"factor {factors}{' in ' + prefix if prefix else ''}")
             factors += 1
