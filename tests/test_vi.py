@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 import torch.distributions as d  # noqa: E402
 
 from ponder import Normal, PonderError, factor, observe, program, sample  # noqa: E402
+from ponder.effects import nested  # noqa: E402
 from ponder.tensors import Torch, enum, mvd, reinforce, reparam, stop  # noqa: E402
 from ponder.vi import (  # noqa: E402
     BiasedGradient,
@@ -555,6 +556,44 @@ def test_comparisons_of_reparameterised_values_are_warned_of():
         estimators(elbo(model(), guide()))
     with pytest.warns(BiasedGradient):
         fit(of(reparam, lambda y: torch.where(y > 1, y, 0.0)), [mean], steps=1)
+
+
+def test_a_comparison_in_what_a_model_returns_is_not_warned_of():
+    mean = leaf(0.3)
+
+    def of(body):
+        @program
+        def model():
+            x = yield from sample(Normal(0.0, 1.0), "x")
+            return (yield from body(x))
+
+        @program
+        def guide():
+            yield from sample(reparam(d.Normal(mean, 1.0)), "x")
+
+        return elbo(model(), guide())
+
+    @program
+    def seen(x):
+        yield from observe(Normal(x, 1.0), 0.5)
+        return x > 0
+
+    @program
+    def stepped(x):
+        high = x > 0
+        yield from observe(Normal(1.0 * high, 1.0), 0.5)
+
+    @program
+    def by_a_part(x):
+        high = (yield from nested(seen(x))) + 0.0
+        yield from observe(Normal(high, 1.0), 0.5)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimators(of(seen))
+    for body in (stepped, by_a_part):
+        with pytest.warns(BiasedGradient, match=r"compares or rounds \(gt\).*'x'"):
+            estimators(of(body))
 
 
 def test_defaults_are_listed():

@@ -23,7 +23,7 @@ from ponder.vi.estimate import noise
 from ponder.vi.expected import Setting, surrogate
 from ponder.vi.rows import Objective, made_anew
 from ponder.vi.sites import Choosing, Sites
-from ponder.vi.traces import inspector
+from ponder.vi.traces import inspector, listener
 
 _COMPARED = "lt le gt ge eq ne less greater less_equal greater_equal not_equal isclose allclose"
 _STEPPED = "equal argmax argmin argsort sign round floor ceil trunc heaviside floor_divide"
@@ -44,6 +44,15 @@ class Watch(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.said: set[tuple[str, str]] = set()
+        self.pending: list[tuple[tuple[str, str], str]] = []
+
+    def hear(self, returned: bool) -> None:
+        """Say what is pending, or forget it: it was for a value that nobody looks at."""
+        pending, self.pending = self.pending, []
+        for key, message in [] if returned else pending:
+            if key not in self.said:
+                self.said.add(key)
+                warnings.warn(message, BiasedGradient, stacklevel=2)
 
     def mark(self, address: str, value: torch.Tensor) -> None:
         """The value of a reparameterised site."""
@@ -74,9 +83,6 @@ class Watch(TorchFunctionMode):
         if place.startswith(_OURS):
             return
         where = f"{Path(place).name}:{frame.f_lineno}"
-        if (operation, where) in self.said:
-            return
-        self.said.add((operation, where))
         names = ", ".join(repr(site) for site in sorted(sites))
         if operation in NUMBERS:
             what = f"the value of {names}" if names else "a parameter"
@@ -89,7 +95,7 @@ class Watch(TorchFunctionMode):
                 f"{where} compares or rounds ({operation}) the reparameterised value of {names}: "
                 "no gradient passes a step, so the estimate is biased; name mvd or reinforce there"
             )
-        warnings.warn(message, BiasedGradient, stacklevel=3)
+        self.pending.append(((operation, where), message))
 
 
 def _tensors(values: Iterable[Any]) -> Iterable[torch.Tensor]:
@@ -104,8 +110,13 @@ def probe(objective: Callable[[], Program[Any]], seed: int = 0) -> Sites:
     """The sites of one run, having warned of what would bias them."""
     watch, choosing = Watch(), Choosing()
     setting = Setting(choosing, vectorised=False, after=watch.mark)
-    with noise(seed), differentiable(), watch:
-        surrogate(objective(), setting, mode="probe")
+    token = listener.set(watch.hear)
+    try:
+        with noise(seed), differentiable(), watch:
+            surrogate(objective(), setting, mode="probe")
+    finally:
+        listener.reset(token)
+        watch.hear(returned=False)
     return Sites(tuple(choosing.seen.values()))
 
 

@@ -122,6 +122,16 @@ class Record:
 Inspector = Callable[[str, str, torch.Tensor], None]
 inspector: ContextVar[Inspector | None] = ContextVar("inspector", default=None)
 """While a search for what is not finite is on, who looks at every log-density."""
+Listener = Callable[[bool], None]
+listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+"""Who hears where a program's own code has run: False if it may count for what it does next, True
+if it only made the value that the program returns, which ``traced`` and ``density`` drop."""
+
+
+def _heard(returned: bool) -> None:
+    hears = listener.get()
+    if hears is not None:
+        hears(returned)
 
 
 def _forwarded(
@@ -170,11 +180,15 @@ def _followed(
     """Run a program, doing ``on_sample(address, dist, name)`` where it samples."""
     generator, addresses = program.start(), Addresses()
     factors, send = 0, None
+    _heard(returned=False)
     while True:
         try:
             effect = generator.send(send)
         except StopIteration as stop:
+            if not prefix:
+                _heard(returned=True)
             return stop.value
+        _heard(returned=False)
         send = None
         if isinstance(effect, Sample):
             address = prefix + addresses.next(effect.name)
