@@ -86,6 +86,15 @@ class Dist(Protocol[X_co]):
         ...
 
 
+def in_kind(dist: Dist[Any], value: Any) -> Any:
+    """A value that another distribution drew as ``dist`` gives it: its ``own(value)``, if any.
+
+    So that what goes on from a sample of tensors is always given tensors.
+    """
+    own = getattr(dist, "own", None)
+    return value if own is None else own(value)
+
+
 def _log(p: float) -> float:
     return math.log(p) if p > 0 else NEG_INF
 

@@ -9,6 +9,7 @@ interpret the same effects.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Generator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -198,14 +199,34 @@ def program(
     """
 
     def decorate(f: Callable[P, Effects[X]]) -> Callable[P, Program[X]]:
+        begin = f if inspect.isgeneratorfunction(f) else _generating(f)
+
         @functools.wraps(f)
         def build(*args: P.args, **kwargs: P.kwargs) -> Program[X]:
             label = name or f.__name__
-            return Program(lambda: f(*args, **kwargs), label, normalised=normalised)
+            return Program(lambda: begin(*args, **kwargs), label, normalised=normalised)
 
         return build
 
     return decorate if function is None else decorate(function)
+
+
+def _generating(function: Callable[P, Effects[X]]) -> Callable[P, Effects[X]]:
+    """A function that yields nothing itself: it must return what does."""
+
+    @functools.wraps(function)
+    def begin(*args: P.args, **kwargs: P.kwargs) -> Effects[X]:
+        found: object = function(*args, **kwargs)
+        if isinstance(found, Program):
+            return found.start()
+        if isinstance(found, Generator):
+            return found
+        raise PonderError(
+            f"{function.__name__} is no program, it yields nothing; write yield from in front of "
+            "each sample, factor and observe"
+        )
+
+    return begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +255,19 @@ def iterate(
 
     name = f"iterate({getattr(step, '__name__', 'step')})"
     return Program(lambda: run(state), name, normalised=normalised)
+
+
+def refuse_no_effect(effect: object) -> None:
+    """PonderError if a program yielded something else than an effect; a missing ``from``, often."""
+    if isinstance(effect, Effect):
+        return
+    name = effect.name if isinstance(effect, Program) else None
+    name = getattr(effect, "__name__", name) if isinstance(effect, Generator) else name
+    if name:
+        raise PonderError(f"a program yields {name}(...); write yield from {name}(...)")
+    raise PonderError(
+        f"a program yields {effect!r:.80}, which is no effect; yield from sample(...)"
+    )
 
 
 def require_program(value: object, who: str) -> None:

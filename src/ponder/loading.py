@@ -9,9 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ponder.effects import Program
 from ponder.errors import PonderError
-from ponder.strategy import Block, Pipeline, Source
 
 
 def named(text: str) -> Any:
@@ -55,8 +53,8 @@ def _attribute(module: ModuleType, name: str, place: str) -> Any:
         own = [
             n
             for n, thing in vars(module).items()
-            if isinstance(thing, Pipeline | Source | Block | Program)
-            or getattr(thing, "__module__", None) == module.__name__
+            if getattr(thing, "__module__", None) == module.__name__
+            or (type(thing).__module__.startswith("ponder.") and not n.startswith("_"))
         ]
         raise PonderError(f"{place} has no {name!r}; it has {', '.join(own) or 'nothing to name'}")
     return getattr(module, name)

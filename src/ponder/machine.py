@@ -10,7 +10,18 @@ from typing import Any, Protocol
 
 from ponder.addresses import Addresses
 from ponder.dist import Dist, derive
-from ponder.effects import Each, Effects, Factor, Nested, Program, Sample, Tell
+from ponder.effects import (
+    Checkpoint,
+    Each,
+    Effects,
+    Factor,
+    Nested,
+    Program,
+    Sample,
+    Tell,
+    Twist,
+    refuse_no_effect,
+)
 
 PENDING: Any = object()
 
@@ -146,6 +157,8 @@ class Machine:
             return None, None
         elif kind is Tell:
             self.handler.tell(task, effect.message)
+        elif kind is not Checkpoint and kind is not Twist:
+            refuse_no_effect(effect)
         return task, None
 
     def _spawn(

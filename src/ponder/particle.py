@@ -21,6 +21,7 @@ from ponder.effects import (
     Sample,
     Twist,
     as_log_weight,
+    refuse_no_effect,
     runs_inline,
 )
 from ponder.errors import CutShort, PonderError
@@ -155,6 +156,7 @@ class Particle(Generic[X]):
                 elif type(effect) is Nested:
                     yield from self._run_nested(effect)
                 else:
+                    refuse_no_effect(effect)
                     assert effect is not None
                     yield effect
                     self._resume(None)

@@ -83,6 +83,11 @@ class Torch:
         finally:
             noise.set_state(before)
 
+    def own(self, value: Any) -> torch.Tensor:
+        """A value that a distribution of another kind drew, as a tensor."""
+        found = torch.as_tensor(value)
+        return _point(found) if found.dtype is torch.bool else found
+
     def log_prob(self, value: Any) -> Any:
         if _differentiating.get():
             return self.score(value)

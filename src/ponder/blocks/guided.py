@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from ponder.blocks.rewrite import walk
-from ponder.dist import Dist
+from ponder.dist import Dist, in_kind
 from ponder.effects import (
     Checkpoint,
     Each,
@@ -18,6 +18,7 @@ from ponder.effects import (
     Nested,
     Program,
     Sample,
+    refuse_no_effect,
     runs_inline,
 )
 from ponder.errors import NotAFunctionOfItsChoices, PonderError
@@ -147,6 +148,7 @@ def _advance(
             )
         if isinstance(effect, Checkpoint) and not runs_inline(generator):
             restart = effect.restart
+        refuse_no_effect(effect)
         send = None
 
 
@@ -160,7 +162,7 @@ def _step(
         if not isinstance(asks, Sample) or asks.name != effect.name:
             return State(place, asked), (yield effect)
         value = yield from draw(effect, asks.dist)
-        after = place.after(value)
+        after = place.after(in_kind(asks.dist, value))
         _refuse_late(after, asked, names)
         return State(after, asked), value
     if isinstance(effect, Each) and isinstance(asks, Each) and _alike(effect, asks):

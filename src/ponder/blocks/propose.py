@@ -22,6 +22,7 @@ from ponder.dist import (
     Mixture,
     Normal,
     Uniform,
+    in_kind,
 )
 from ponder.effects import Effect, Effects, Factor, Program, Sample
 from ponder.errors import PonderError
@@ -141,7 +142,7 @@ def _drawn(effect: Sample, q: Dist[Any], who: str, defensive: float) -> Effects[
             "positive number"
         )
     yield Factor(log_weight)
-    return value
+    return in_kind(effect.dist, value)
 
 
 def _refuse_kind(effect: Sample, q: Dist[Any], who: str) -> None:

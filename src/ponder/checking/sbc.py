@@ -113,11 +113,13 @@ def resolve(subject: Any) -> Amortized:
     if callable(subject) and not isinstance(subject, type):
         try:
             subject = subject()
-        except TypeError as error:
+        except PonderError:
+            raise
+        except Exception as error:
             raise PonderError(
-                f"{name} must be an Amortized, or a function without arguments that returns one "
-                f"({error})"
-            ) from None
+                f"{name} must be an Amortized, or a function without arguments that returns one; "
+                f"it fails: {told_of(error)}"
+            ) from error
     if not isinstance(subject, Amortized):
         raise PonderError(
             f"{name} is {_short(subject)}; simulation-based calibration needs a "

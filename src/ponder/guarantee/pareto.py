@@ -28,6 +28,7 @@ FEWEST = 5
 GOOD = 0.7
 LEVEL = 5.0
 """Times the average: weights up to here are nobody's heavy tail, whatever the fit says."""
+HOPELESS = 1e15  # draws
 CROWD, NEAR = 10, 3.0
 """So many weights within this factor of the largest are no tail either: of a law with k >= 1/2
 some NEAR ** (1 / k) <= 9 are. A proposal that lost a mode, mixed with the prior, has them."""
@@ -139,9 +140,11 @@ def _note(weights: Floats, n: int, k: float | None, resampled: bool) -> str:
             f"tail, but few draws where the target is; propose more of them there{unseen}"
         )
     if k < 1:
-        needed = 10 ** (1 / (1 - k))
+        needed = 10 ** min(1 / (1 - k), 300.0)  # k may come as near to 1 as floats do
         more = (
-            f"about {needed:.2g} draws are needed for a reliable estimate"
+            "more draws than can be had are needed"
+            if needed > HOPELESS
+            else f"about {needed:.2g} draws are needed for a reliable estimate"
             if needed > n
             else "convergence is slow: twice the precision takes "
             f"{2 ** (1 / (1 - k)):.0f} times the draws"

@@ -182,21 +182,22 @@ def exact_gradient(
     make: Callable[[], Program[Any]], leaves: list[torch.Tensor], seed: int = 0
 ) -> Floats:
     """The gradient of the expectation, all parameters in one row."""
-    normals: set[str] = set()
-    for site in probe(make, seed).sites:
-        if site.family == "Normal":
-            normals.add(site.address)
-    points = GRID.get(max(len(normals), 1))
+    sites = probe(make, seed).sites
+    normals = sum(site.copies for site in sites if site.family == "Normal")
+    points = GRID.get(max(normals, 1))
     if points is None:
         raise PonderError(
-            f"no exact gradient with {len(normals)} normal sites; check a smaller objective, with "
-            "finite sites and at most two scalar normal ones"
+            f"no exact gradient with {normals} normal sites, copies counted; check a smaller "
+            "objective, with finite sites and at most two scalar normal ones"
         )
 
     def override(site: Torch) -> Torch:
         distribution = site.distribution
         if site.estimator is not None and site.estimator.method == "stop":
-            raise PonderError("no exact gradient through a site that names stop; name another")
+            raise PonderError(
+                "no exact gradient through a site of stop, which wake_sleep and sleep make of all "
+                "of theirs; check another objective, or name another estimator"
+            )
         if isinstance(distribution, torch.distributions.Normal):
             if distribution.batch_shape:
                 raise PonderError("the exact gradient needs scalar normal sites; split the vector")
@@ -211,7 +212,19 @@ def exact_gradient(
     setting = Setting(Choosing(override))
     with noise(seed), differentiable():
         value = particles(make, setting, 1).mean()
+    if not _depends(value, leaves):
+        raise PonderError(
+            "the objective depends on none of the parameters that are to be checked; give those "
+            "that the model and the guide are made of"
+        )
     return _gradient(value, leaves)
+
+
+def _depends(value: torch.Tensor, leaves: list[torch.Tensor]) -> bool:
+    if not value.requires_grad:
+        return False
+    found = torch.autograd.grad(value, leaves, allow_unused=True, retain_graph=True)
+    return any(grad is not None for grad in found)
 
 
 def _gradient(value: torch.Tensor, leaves: list[torch.Tensor]) -> Floats:

@@ -173,8 +173,10 @@ class _Run:
     def _copies(self, dist: Copies) -> Any:
         """The copies' values, stacked; None if the program has to run them one by one."""
         if self.mode == "probe":
-            first = dist.program(torch.tensor(0))
+            first, choosing = dist.program(torch.tensor(0)), self.setting.choosing
+            choosing.copies *= dist.count
             value = _returned(first, _Run(self.setting, "probe", room=0.0))
+            choosing.copies //= dist.count
             return pytree.tree_map(lambda part: torch.stack([part] * dist.count), value)
         if not self.setting.vectorised:
             return None

@@ -27,8 +27,9 @@ from ponder.vi.traces import inspector, listener
 
 _COMPARED = "lt le gt ge eq ne less greater less_equal greater_equal not_equal isclose allclose"
 _STEPPED = "equal argmax argmin argsort sign round floor ceil trunc heaviside floor_divide"
+_CUT = "frac fmod remainder long int short bool byte char __mod__ __rmod__ __rfloordiv__"
 _DUNDER = "__lt__ __le__ __gt__ __ge__ __eq__ __ne__ __bool__ __floordiv__ bucketize searchsorted"
-STEPS = frozenset(" ".join((_COMPARED, _STEPPED, _DUNDER)).split())
+STEPS = frozenset(" ".join((_COMPARED, _STEPPED, _DUNDER, _CUT)).split())
 _READ = "__float__ __int__ __index__ item tolist numpy __array__"
 NUMBERS = frozenset(_READ.split())
 _OURS = (str(Path(torch.__file__).parent), str(Path(ponder.__file__).parent))

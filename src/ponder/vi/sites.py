@@ -23,6 +23,8 @@ class Site:
     family: str
     estimator: Estimator
     chosen: bool
+    copies: int = 1
+    """How many sites of one run this stands for: those of ``copies`` are probed once."""
 
     def __str__(self) -> str:
         how = "" if self.chosen else " (by default)"
@@ -51,6 +53,7 @@ class Choosing:
 
     override: Override | None = None
     seen: dict[str, Site] = field(default_factory=dict)
+    copies: int = 1
 
     def of(self, address: str, site: Torch, room: float) -> tuple[Torch, Estimator]:
         """The site and its estimator, where ``room`` more outcomes may be listed by default.
@@ -63,7 +66,8 @@ class Choosing:
         estimator = site.estimator or default(distribution, room)
         if address not in self.seen:
             family = type(unwrapped(distribution)).__name__
-            self.seen[address] = Site(address, family, estimator, site.estimator is not None)
+            chosen = site.estimator is not None
+            self.seen[address] = Site(address, family, estimator, chosen, self.copies)
         refusal = impossible(distribution, estimator)
         if refusal:
             raise PonderError(f"{address}: {refusal}")

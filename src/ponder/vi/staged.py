@@ -16,7 +16,7 @@ import torch
 
 from ponder.addresses import Addresses
 from ponder.dist import Dist
-from ponder.effects import Each, Effects, Factor, Nested, Program, Sample
+from ponder.effects import Each, Effects, Factor, Nested, Program, Sample, refuse_no_effect
 from ponder.errors import PonderError
 from ponder.trace import handed
 from ponder.vi.sites import as_site
@@ -82,6 +82,8 @@ class _Line:
                 self.send = self.observed[address]
                 self.factors.append(as_site(address, effect.dist).score(self.send))
                 self.met.add(address)
+            else:
+                refuse_no_effect(effect)
 
 
 Drawing = Callable[[Asked], Effects[torch.Tensor]]

@@ -16,7 +16,16 @@ import torch
 
 from ponder.addresses import Addresses
 from ponder.dist import Dist
-from ponder.effects import Each, Effects, Factor, Nested, Program, Sample, require_program
+from ponder.effects import (
+    Each,
+    Effects,
+    Factor,
+    Nested,
+    Program,
+    Sample,
+    refuse_no_effect,
+    require_program,
+)
 from ponder.errors import PonderError
 from ponder.tensors import Estimator, Torch
 from ponder.trace import handed
@@ -218,3 +227,5 @@ def _followed(
             ]
             found = yield Each(inner, each.names)
             send = found[0] if isinstance(effect, Nested) else found
+        else:
+            refuse_no_effect(effect)
