@@ -21,7 +21,7 @@ import torch
 from torch.distributions import Bernoulli, Normal
 from ponder import program, sample
 from ponder.tensors import mvd, reinforce, reparam
-from ponder.vi import Gradients
+from ponder.vi import Gradients, iwelbo, wake_sleep
 
 p = torch.tensor(0.4, requires_grad=True)
 
@@ -48,6 +48,24 @@ def biased():
 
 def weak():
     return Gradients(noisy, p)
+
+unused = torch.tensor(0.0, requires_grad=True)
+
+@program
+def guide():
+    yield from sample(reparam(Normal(p, 1.0)), "x")
+
+def other():
+    return Gradients(coin, unused)
+
+def many():
+    return Gradients(iwelbo(guide(), guide(), 3), p)
+
+def dropping():
+    return Gradients(wake_sleep(guide(), guide(), 2), p)
+
+def boom():
+    raise ValueError("no net file")
 """
 
 
@@ -82,6 +100,22 @@ def test_an_estimator_too_noisy_to_be_refuted_is_untested(path):
     status, text = run(f"{path}:weak", "--seconds", "1")
     assert status == 2, text
     assert "too noisy to find one that is 0: give more --seconds" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("other", "depends on none of the parameters that are to be checked"),
+        ("many", "3 normal sites, copies counted"),
+        ("dropping", "a site of stop, which wake_sleep and sleep make"),
+        ("boom", "boom fails: ValueError: no net file at mine.py:"),
+        ("nosuch", "it has coin, jump, noisy, made, "),
+    ],
+)
+def test_what_cannot_be_checked_is_told_in_a_line(path, name, says):
+    result = CliRunner().invoke(app, ["check", f"{path}:{name}", "--seconds", "1"])
+    assert isinstance(result.exception, ponder.PonderError)
+    assert says in str(result.exception)
 
 
 @pytest.mark.filterwarnings("ignore::ponder.vi.BiasedGradient")

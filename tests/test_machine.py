@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from ponder.binding import Binding, Potential
-from ponder.blocks import draw, smc, vote, weigh
+from ponder.blocks import draw, propose, smc, vote, weigh
 from ponder.dist import (
     Bernoulli,
     Normal,
 )
-from ponder.effects import Effects, Factor, Program, each, nested, program, sample
+from ponder.effects import Effects, Factor, Program, each, nested, observe, program, sample
 from ponder.errors import CutShort, PonderError
 from ponder.interpret import evaluate, seed_key, simulate
 from ponder.machine import Machine
@@ -183,3 +183,56 @@ def test_what_cannot_be_enumerated_is_named() -> None:
         enumerate_measure(continuous())
     with pytest.raises(PonderError, match="more than 10 runs"):
         enumerate_measure(chain(5), limit=10)
+
+
+def test_what_is_yielded_and_is_no_effect_is_refused() -> None:
+    @program
+    def coin() -> Effects[bool]:
+        fair = yield from sample(Bernoulli(0.5), "fair")
+        yield observe(Bernoulli(0.5 if fair else 0.99), False)  # type: ignore[misc]
+        return fair
+
+    @program
+    def inner() -> Effects[bool]:
+        return (yield coin())  # type: ignore[misc]
+
+    @program
+    def number() -> Effects[None]:
+        yield 5  # type: ignore[misc]
+
+    @program
+    def nothing() -> Effects[None]:
+        yield  # type: ignore[misc]
+
+    cases = [
+        (coin(), r"yields observe\(...\); write yield from observe\("),
+        (inner(), r"yields coin\(...\); write yield from coin\("),
+        (number(), "yields 5, which is no effect"),
+        (nothing(), "yields None, which is no effect"),
+    ]
+    for bad, says in cases:
+        ways = [bad | draw(2) | vote, bad | smc(2) | vote, coin() | propose(bad) | draw(2) | vote]
+        for strategy in ways:
+            with pytest.raises(PonderError, match=says):
+                evaluate(strategy.bind(Binding()), seed=0)
+        with pytest.raises(PonderError, match=says):
+            simulate(bad, 0)
+
+
+def test_a_program_that_yields_nothing_is_refused_or_returns_what_does() -> None:
+    @program
+    def constant() -> Effects[int]:
+        return 3  # type: ignore[return-value]
+
+    @program
+    def other() -> Effects[bool]:
+        return sample(Bernoulli(1.0))
+
+    @program
+    def another() -> Effects[bool]:
+        return other()  # type: ignore[return-value]
+
+    with pytest.raises(PonderError, match="constant is no program, it yields nothing"):
+        simulate(constant(), 0)
+    assert evaluate(other(), seed=0) is True
+    assert evaluate(another(), seed=0) is True

@@ -17,7 +17,7 @@ from ponder.checking.forward_kl import forward_kl
 from ponder.dist import Bernoulli, Categorical, Dist, Mixture, Normal
 from ponder.effects import Effects, Factor, Program, each, observe, program, sample
 from ponder.errors import PonderError
-from ponder.guarantee.pareto import diagnose, pareto_k, smoothed
+from ponder.guarantee.pareto import _note, diagnose, pareto_k, smoothed
 from ponder.interpret import evaluate
 from ponder.measure import log_sum_exp
 
@@ -87,6 +87,14 @@ def test_a_diagnosis_says_what_follows(logs: Any, said: str) -> None:
     assert found.ess == pytest.approx(population.ess)
     if "mean" in said:
         assert found.relative_error == math.inf
+
+
+@pytest.mark.parametrize("k", [0.8, 0.95, 0.998, 1 - 1e-12, math.nextafter(1.0, 0.0)])
+def test_a_shape_next_to_one_is_told(k: float) -> None:
+    weights = 0.5 ** np.arange(1, 101)
+    said = _note(weights / weights.sum(), 100, k, False)
+    assert ("more draws than can be had" in said) == (k > 0.94)
+    assert "forward_kl" in said
 
 
 def test_after_resampling_there_is_no_tail() -> None:

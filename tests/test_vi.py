@@ -546,6 +546,9 @@ def test_comparisons_of_reparameterised_values_are_warned_of():
         estimators(of(reparam, lambda y: torch.where(torch.gt(y, 1), y, 0.0)))
     with pytest.warns(BiasedGradient, match=r"__bool__|__gt__|gt"):
         estimators(of(reparam, lambda y: y if y > 1 else -y))
+    for jump in (lambda y: y % 1.0, lambda y: y.long(), torch.frac):
+        with pytest.warns(BiasedGradient, match=r"compares or rounds .*'x'"):
+            estimators(of(reparam, lambda y, jump=jump: 1.0 * jump(y) + mean))
     with pytest.warns(BiasedGradient, match=r"takes a number out of the value of 'x'"):
         estimators(of(reparam, lambda y: y * math.log(y)))
     with warnings.catch_warnings():

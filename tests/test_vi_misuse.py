@@ -12,10 +12,12 @@ import torch
 from torch.distributions import Bernoulli, Normal
 
 import ponder
+from exact import assert_same, measure
 from ponder import PonderError, observe, program, sample
 from ponder.amortize import checkpoint, dt, pfn
 from ponder.amortize.bars import Grid
 from ponder.amortize.training import Plan
+from ponder.blocks import draw, propose
 from ponder.tensors import Torch, enum, reparam
 from ponder.vi import elbo, expectation, fit, fivo, iwelbo, marginal
 
@@ -148,3 +150,24 @@ def test_slips_around_a_network_are_named(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(PonderError, match="damaged"):
         checkpoint.load(path, "pfn")
+
+
+@pytest.mark.parametrize("defensive", [0.0, 0.1, 0.9])
+def test_a_guide_of_tensors_is_given_tensors(defensive: float) -> None:
+    @program
+    def plain() -> ponder.Effects[Any]:
+        k = yield from sample(ponder.Categorical((0.5, 0.3, 0.2)), "k")
+        return (int(k), bool((yield from sample(ponder.Bernoulli(0.2 + 0.3 * int(k)), "late"))))
+
+    @program
+    def tensors() -> ponder.Effects[Any]:
+        k = yield from sample(Torch(torch.distributions.Categorical(logits=torch.zeros(3))), "k")
+        chance = torch.tensor([0.4, 0.5, 0.6])[k.long()]
+        late = yield from sample(Torch(torch.distributions.Bernoulli(chance)), "late")
+        late.double()
+
+    corrected = plain() | propose(tensors(), defensive=defensive) | draw(1)
+    assert_same(measure(corrected), measure(plain() | draw(1)), tolerance=1e-6)
+    # The other way around: a model of tensors, a guide of numbers.
+    backwards = tensors() | propose(plain(), defensive=defensive) | draw(1)
+    assert measure(backwards) == {None: pytest.approx(1.0)}
