@@ -235,7 +235,7 @@ def test_bad_input() -> None:
         forward_kl(given(1.0), lambda y: normal(y, 1.0))
     with pytest.raises(PonderError, match=r"samples 'zeta'.*does not \(it samples z, y\)"):
         forward_kl(linear(), other)
-    with pytest.raises(PonderError, match="at least 2"):
+    with pytest.raises(PonderError, match="pairs, a whole number of at least 2"):
         forward_kl(linear(), other, pairs=1)
     with pytest.raises(PonderError, match=r"forward_kl needs a program, got linear; call it"):
         forward_kl(linear, other)

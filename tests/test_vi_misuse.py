@@ -93,6 +93,12 @@ def test_slips_around_fit_are_named() -> None:
         fit(good, [mean], samples=2.5)  # type: ignore[arg-type]
     with pytest.raises(PonderError, match="a learning rate lr > 0, got -1"):
         fit(good, [mean], lr=-1)
+    with pytest.raises(PonderError, match=r"a batch between 1 and 3 rows, got 2\.5"):
+        fit(lambda y: good, [mean], data=rows, batch=2.5)  # type: ignore[arg-type]
+    with pytest.raises(PonderError, match="fit got no parameter that requires a gradient"):
+        fit(good, [np.zeros(2)])  # type: ignore[list-item]
+    with pytest.raises(PonderError, match=r"an objective needs a program, got tensor\("):
+        fit(lambda: mean * 2, [mean])  # type: ignore[arg-type,return-value]
     nan = torch.tensor([1.0, math.nan])
     with pytest.raises(PonderError, match=r"rows of data .* not finite"):
         fit(lambda y: elbo(model(), guide(mean + y)), [mean], steps=2, data=nan)

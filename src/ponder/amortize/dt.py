@@ -206,6 +206,8 @@ def train(
     for name, size in sizes.items():
         check_least("train", name, size, 1)
     noise = np.asarray(motion, dtype=np.float64)
+    if not (np.isfinite(noise) & (noise >= 0)).all():
+        raise PonderError(f"train needs motion, standard deviations of at least 0, got {motion}")
     source = Source(meta_prior, simulator, components, observations, chain, noise, batch, seed)
     first = source.draw(-1)
     dt = _untrained(first, view, (width, layers, heads), seed)

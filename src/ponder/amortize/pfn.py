@@ -66,6 +66,8 @@ def train(
     sizes |= {"width": width, "layers": layers, "heads": heads}
     for name, size in sizes.items():
         check_least("train", name, size, 1)
+    if not isinstance(plan, Plan):
+        raise PonderError(f"train needs a plan, as Plan(steps=5000), got {plan!r:.80}")
     if classes is not None:
         check_least("train", "classes", classes, 2)
     drawer = Drawer(prior, seed, classes)

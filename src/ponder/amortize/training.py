@@ -39,7 +39,8 @@ class Plan:
     clip: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or not 0 < self.learning_rate < math.inf or not self.clip > 0:
+        steps = isinstance(self.steps, int) and self.steps >= 1
+        if not steps or not 0 < self.learning_rate < math.inf or not self.clip > 0:
             raise PonderError(
                 f"a plan needs steps >= 1, a learning rate and a clip > 0, got {self!r}"
             )

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from scipy.stats import binom
 
+from ponder.blocks.arguments import check_least
 from ponder.checking.simulated import Lacking, Run, refuse_factor, scored, simulated
 from ponder.dist import NEG_INF
 from ponder.effects import Program, require_program
@@ -62,8 +63,8 @@ def forward_kl(
     asks for by their address are theta; all others count as data. Raises PonderError for factors,
     for a sample of the guide's that the model does not have, and for an approximation of nothing.
     """
-    if pairs < 2 or draws < 2:
-        raise PonderError(f"forward_kl needs at least 2 pairs and 2 draws, got {pairs}, {draws}")
+    check_least("forward_kl", "pairs", pairs, 2)
+    check_least("forward_kl", "draws", draws, 2)
     require_program(joint, "forward_kl")
     if not callable(guide):
         raise PonderError(f"forward_kl needs the guide as a function of the data, got {guide!r}")

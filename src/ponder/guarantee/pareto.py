@@ -96,6 +96,11 @@ def smoothed(log_weights: ArrayLike) -> Floats:
 
 def diagnose(population: Population[Any]) -> Diagnosis:
     """What the weights of a population are worth. See :class:`Diagnosis`."""
+    if not isinstance(population, Population):
+        raise PonderError(
+            f"diagnose needs a population, as infer(model | propose(guide) | draw(1000)) gives; "
+            f"got {type(population).__name__}: leave out what decides, such as vote"
+        )
     logs = _checked(population.log_weights)
     weights = normalise(logs)
     n = len(logs)

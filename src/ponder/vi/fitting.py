@@ -78,8 +78,8 @@ def fit(
     that is not finite, naming the site where it can.
     """
     check_least("fit", "steps", steps, 1)
-    if not 0 < lr < float("inf"):
-        raise PonderError(f"fit needs a learning rate lr > 0, got {lr}")
+    if not isinstance(lr, int | float) or not 0 < lr < float("inf"):
+        raise PonderError(f"fit needs a learning rate lr > 0, got {lr!r}")
     leaves = leaves_of(parameters)
     rows = rows_of(data)
     _require_batch(rows, batch)
@@ -127,7 +127,7 @@ def leaves_of(parameters: Parameters) -> list[torch.Tensor]:
         found = list(parameters.values())
     else:
         found = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
-    leaves = [tensor for tensor in found if tensor.requires_grad]
+    leaves = [t for t in found if isinstance(t, torch.Tensor) and t.requires_grad]
     if not leaves:
         raise PonderError(
             "fit got no parameter that requires a gradient; give tensors made with "
@@ -145,7 +145,7 @@ def _require_batch(rows: Rows | None, batch: int | None) -> None:
         return
     if rows is None:
         raise PonderError("fit got a batch without data; give data=, or no batch")
-    if not 1 <= batch <= len(rows[0]):
+    if not isinstance(batch, int) or not 1 <= batch <= len(rows[0]):
         raise PonderError(f"fit needs a batch between 1 and {len(rows[0])} rows, got {batch}")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ponder.effects import Program
+from ponder.effects import Program, require_program
 from ponder.errors import PonderError
 
 Objective = Program[Any] | Callable[..., Program[Any]]
@@ -20,7 +20,9 @@ def made_anew(objective: Objective, columns: int = 0) -> Callable[..., Program[A
 
     PonderError if it cannot be called so.
     """
-    make = (lambda: objective) if isinstance(objective, Program) else objective
+    make: Callable[..., Program[Any]] = (
+        (lambda: objective) if isinstance(objective, Program) else objective
+    )
     try:
         inspect.signature(make).bind(*range(columns))
     except TypeError as error:
@@ -32,7 +34,13 @@ def made_anew(objective: Objective, columns: int = 0) -> Callable[..., Program[A
         raise PonderError(f"the objective must be {wanted}: {error}") from None
     except ValueError:  # a callable that does not tell
         pass
-    return make
+
+    def made(*row: torch.Tensor) -> Program[Any]:
+        program = make(*row)
+        require_program(program, "an objective")
+        return program
+
+    return made
 
 
 def rows_of(data: object) -> Rows | None:
