@@ -88,7 +88,9 @@ def impossible(distribution: Distribution, estimator: Estimator) -> str:
     """Why the family cannot have this estimator, or nothing."""
     family = type(unwrapped(distribution)).__name__
     if estimator.method == "reparam" and not distribution.has_rsample:
-        return f"{family} cannot be reparameterised; name enum, mvd or reinforce"
+        others = ["enum"] if outcomes(distribution) is not None else []
+        others += ["mvd"] if has_rule(distribution) else []
+        return f"{family} cannot be reparameterised; name {' or '.join([*others, 'reinforce'])}"
     if estimator.method == "enum" and outcomes(distribution) is None:
         return (
             f"{family} of shape {tuple(distribution.batch_shape)} has no list of at most 4096 "
