@@ -409,8 +409,8 @@ def test_the_sleep_phase():
     fit(objective, [a, b], steps=600, samples=200, lr=0.1, anneal=True)
     assert a.sigmoid().item() == pytest.approx(0.06 / 0.69, abs=0.02)
     assert (a + b).sigmoid().item() == pytest.approx(0.24 / 0.31, abs=0.02)
-    with pytest.raises(PonderError, match="joint has no site 'x' to see; it samples z, y"):
-        expectation(sleep(joint(), guide, ["x"]))
+    with pytest.raises(PonderError, match="joint has no site 'xs' to see; it samples z, y"):
+        expectation(sleep(joint(), guide, "xs"))
     with pytest.raises(PonderError, match="guide has no site 'y', for which there is a value"):
         expectation(sleep(joint(), lambda: guide(0.0), []))
 

@@ -153,7 +153,7 @@ class Posterior:
     unparsed: int
     abstaining: float
     law: Law
-    population: Population[Any]
+    population: Population[Any] = field(repr=False)
 
     @property
     def unfinished(self) -> int:

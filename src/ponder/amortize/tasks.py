@@ -60,8 +60,10 @@ class Drawer:
         if not isinstance(program, Program):
             raise PonderError(f"the prior answered {type(program).__name__}, not a program")
         task = Machine(Simulation()).start(program, seed_key(self.seed, at))
-        if isinstance(task.failed, Exception):
-            raise PonderError(f"the prior fails at {at}: {told_of(task.failed)}") from task.failed
+        if task.failed is not None:
+            ours = isinstance(task.failed, PonderError)
+            said = str(task.failed) if ours else told_of(task.failed)
+            raise PonderError(f"the prior fails at {at}: {said}") from task.failed
         if task.log_weight != 0.0:
             raise PonderError(
                 f"the prior has a factor or an observation (at {at}), which sampling ignores; "

@@ -88,12 +88,13 @@ def sleep(
     estimation (Papamakarios and Murray 2016).
     """
     values, _ = yield from traced(joint, Estimator("stop"), factors=False)
-    unknown = [name for name in seen if name not in values]
+    names = [seen] if isinstance(seen, str) else list(seen)
+    unknown = [name for name in names if name not in values]
     if unknown:
         known = ", ".join(values)
         raise PonderError(f"{joint.name} has no site {unknown[0]!r} to see; it samples {known}")
-    others = {name: value for name, value in values.items() if name not in seen}
-    return (yield from density(guide(*(values[name] for name in seen)), others))
+    others = {name: value for name, value in values.items() if name not in names}
+    return (yield from density(guide(*(values[name] for name in names)), others))
 
 
 @program
