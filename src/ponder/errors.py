@@ -5,6 +5,8 @@ status 2; anything else that escapes is a bug in ponder.
 """
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -43,3 +45,14 @@ def told_of(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
+
+
+@contextmanager
+def failing(what: str) -> Iterator[None]:
+    """Around a call of a user's code: what it raises, unless it is ours, is told after ``what``."""
+    try:
+        yield
+    except PonderError:
+        raise
+    except Exception as error:
+        raise PonderError(f"{what}: {told_of(error)}") from error

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from ponder.addresses import Addresses
 from ponder.dist import Dist, derive
 from ponder.effects import (
-    Checkpoint,
     Each,
     Effects,
     Factor,
@@ -19,7 +18,6 @@ from ponder.effects import (
     Program,
     Sample,
     Tell,
-    Twist,
     refuse_no_effect,
 )
 
@@ -157,7 +155,7 @@ class Machine:
             return None, None
         elif kind is Tell:
             self.handler.tell(task, effect.message)
-        elif kind is not Checkpoint and kind is not Twist:
+        else:
             refuse_no_effect(effect)
         return task, None
 

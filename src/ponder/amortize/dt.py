@@ -37,7 +37,7 @@ from ponder.amortize.mixtures import Gaussians, Mixtures
 from ponder.amortize.training import Plan, Resume, Told, training_bar
 from ponder.amortize.training import train as run_training
 from ponder.amortize.warps import Warp
-from ponder.blocks.arguments import check_least
+from ponder.blocks.arguments import check_sizes
 from ponder.errors import PonderError
 
 Floats = NDArray[np.float64]
@@ -200,11 +200,10 @@ def train(
     Deterministic given the seed. With ``resume``, a file, a training that was killed goes on.
     Raises PonderError for draws that are not finite or change their shapes, naming the draw.
     """
-    sizes = {"observations": observations, "chain": chain, "steps": steps, "batch": batch}
-    sizes |= {"width": width, "layers": layers, "heads": heads}
-    sizes |= {} if components is None else {"components": components}
-    for name, size in sizes.items():
-        check_least("train", name, size, 1)
+    check_sizes("train", observations=observations, chain=chain, steps=steps, batch=batch)
+    check_sizes("train", width=width, layers=layers, heads=heads)
+    if components is not None:
+        check_sizes("train", components=components)
     noise = np.asarray(motion, dtype=np.float64)
     if not (np.isfinite(noise) & (noise >= 0)).all():
         raise PonderError(f"train needs motion, standard deviations of at least 0, got {motion}")

@@ -23,7 +23,7 @@ from ponder.amortize.ranges import Range
 from ponder.amortize.tasks import Drawer, Prior
 from ponder.amortize.training import Plan, Resume, Told, training_bar
 from ponder.amortize.training import train as run_training
-from ponder.blocks.arguments import check_least
+from ponder.blocks.arguments import check_least, check_sizes
 from ponder.effects import Program
 from ponder.errors import PonderError
 
@@ -62,10 +62,8 @@ def train(
     again with the same arguments, it goes on from there and ends in the same weights. ``told``
     hears of every step; by default a bar is drawn if there is a terminal.
     """
-    sizes = {"context": context, "queries": queries, "batch": batch, "buckets": buckets}
-    sizes |= {"width": width, "layers": layers, "heads": heads}
-    for name, size in sizes.items():
-        check_least("train", name, size, 1)
+    check_sizes("train", context=context, queries=queries, batch=batch, buckets=buckets)
+    check_sizes("train", width=width, layers=layers, heads=heads)
     if not isinstance(plan, Plan):
         raise PonderError(f"train needs a plan, as Plan(steps=5000), got {plan!r:.80}")
     if classes is not None:

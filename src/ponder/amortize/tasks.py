@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ponder.blocks.arguments import cannot_take
 from ponder.effects import Program
 from ponder.errors import PonderError, told_of
 from ponder.interpret import Simulation, seed_key
@@ -104,14 +104,11 @@ class Drawer:
 
 def _called(prior: Any, batch: int, n: int) -> Any:
     """The program of a batch; PonderError for what takes no (batch, n)."""
-    try:
-        inspect.signature(prior).bind(batch, n)
-    except TypeError as error:
+    why = cannot_take(prior, 2)
+    if why is not None:
         name = getattr(prior, "__name__", repr(prior))
         raise PonderError(
             f"the prior is to be a program of one task, as {name}(), or a function of (batch, n) "
-            f"to one of a batch; {name}: {error}"
-        ) from None
-    except ValueError:  # a callable that does not tell
-        pass
+            f"to one of a batch; {name}: {why}"
+        )
     return prior(batch, n)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from ponder.binding import AnyPotential, Potential, PotentialSource
@@ -30,6 +31,23 @@ def check_least(name: str, argument: str, number: Any, least: int = 0) -> int:
             f"{name} needs {argument}, a whole number of at least {least}, got {number!r}"
         )
     return number
+
+
+def check_sizes(name: str, **sizes: Any) -> None:
+    """Whole numbers of at least 1, each by the name of its argument."""
+    for argument, size in sizes.items():
+        check_least(name, argument, size, 1)
+
+
+def cannot_take(function: Any, count: int) -> str | None:
+    """Why a function takes no ``count`` arguments; None if it does, or does not tell."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError as error:
+        return str(error)
+    except ValueError:
+        pass
+    return None
 
 
 def check_potential(name: str, potential: Any) -> AnyPotential:

@@ -36,7 +36,7 @@ from ponder.checking.simulated import Run, log_likelihood, refuse_factor, says_a
 from ponder.checking.uniform import Finds, Uniformity
 from ponder.dist import Stream, derive
 from ponder.effects import Program, require_program
-from ponder.errors import PonderError, told_of
+from ponder.errors import PonderError, failing
 from ponder.interpret import seed_key
 from ponder.loading import loaded
 
@@ -111,15 +111,9 @@ def resolve(subject: Any) -> Amortized:
             raise PonderError(f"--sbc takes path/to/file.py:name of an Amortized, got {subject!r}")
         subject = loaded(Path(path), attribute)
     if callable(subject) and not isinstance(subject, type):
-        try:
+        wanted = "an Amortized, or a function without arguments that returns one"
+        with failing(f"{name} must be {wanted}; it fails"):
             subject = subject()
-        except PonderError:
-            raise
-        except Exception as error:
-            raise PonderError(
-                f"{name} must be an Amortized, or a function without arguments that returns one; "
-                f"it fails: {told_of(error)}"
-            ) from error
     if not isinstance(subject, Amortized):
         raise PonderError(
             f"{name} is {_short(subject)}; simulation-based calibration needs a "
@@ -287,12 +281,8 @@ def _score(name: str, score: Score, theta: Any, y: Any, of: str) -> float:
 
 
 def _attempted(whose: str, of: str, call: Callable[[], Any]) -> Any:
-    try:
+    with failing(f"{whose} fails on {of}"):
         return call()
-    except PonderError:
-        raise
-    except Exception as error:
-        raise PonderError(f"{whose} fails on {of}: {told_of(error)}") from error
 
 
 def _short(value: Any) -> str:

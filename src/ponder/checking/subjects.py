@@ -12,7 +12,7 @@ import ponder.recipes  # noqa: F401 - registers the names
 from ponder.checking.claims import Report
 from ponder.checking.toy_models import graded
 from ponder.effects import Program
-from ponder.errors import PonderError, told_of
+from ponder.errors import PonderError, failing
 from ponder.loading import loaded
 from ponder.notation import NAMES, parse_part
 from ponder.strategy import Block, Pipeline, Source
@@ -58,12 +58,8 @@ def _called(function: Any) -> Any:
             f"{name} needs {', '.join(needed)}; give a function without arguments that returns "
             "the strategy, the block or the program"
         )
-    try:
+    with failing(f"{name} fails"):
         made = function()
-    except PonderError:
-        raise
-    except Exception as error:
-        raise PonderError(f"{name} fails: {told_of(error)}") from error
     if callable(made) and not isinstance(made, Pipeline | Source | Block | Program):
         raise PonderError(f"{name} returned a function; return a strategy, a block or a program")
     return made

@@ -28,7 +28,7 @@ FEWEST = 5
 GOOD = 0.7
 LEVEL = 5.0
 """Times the average: weights up to here are nobody's heavy tail, whatever the fit says."""
-HOPELESS = 1e15  # draws
+HOPELESS = 15  # powers of ten of draws
 CROWD, NEAR = 10, 3.0
 """So many weights within this factor of the largest are no tail either: of a law with k >= 1/2
 some NEAR ** (1 / k) <= 9 are. A proposal that lost a mode, mixed with the prior, has them."""
@@ -145,20 +145,21 @@ def _note(weights: Floats, n: int, k: float | None, resampled: bool) -> str:
             f"tail, but few draws where the target is; propose more of them there{unseen}"
         )
     if k < 1:
-        needed = 10 ** min(1 / (1 - k), 300.0)  # k may come as near to 1 as floats do
-        more = (
-            "more draws than can be had are needed"
-            if needed > HOPELESS
-            else f"about {needed:.2g} draws are needed for a reliable estimate"
-            if needed > n
-            else "convergence is slow: twice the precision takes "
-            f"{2 ** (1 / (1 - k)):.0f} times the draws"
-        )
-        return f"few draws carry the weight; {more}, or a better proposal{unseen}"
+        return f"few draws carry the weight; {_more(k, n)}, or a better proposal{unseen}"
     return (
         "the weights have no mean that draws could show: find a better proposal, or a share of "
         f"the model's own with defensive=0.1{unseen}"
     )
+
+
+def _more(k: float, n: int) -> str:
+    """What more draws than n would do, for a shape k < 1."""
+    power = 1 / (1 - k)
+    if power > HOPELESS:
+        return "more draws than can be had are needed"
+    if 10**power > n:
+        return f"about {10**power:.2g} draws are needed for a reliable estimate"
+    return f"convergence is slow: twice the precision takes {2**power:.0f} times the draws"
 
 
 def _crowd(weights: Floats) -> int:

@@ -212,30 +212,28 @@ def exact_gradient(
     setting = Setting(Choosing(override))
     with noise(seed), differentiable():
         value = particles(make, setting, 1).mean()
-    if not _depends(value, leaves):
+    parts = _parts(value, leaves)
+    if all(part is None for part in parts):
         raise PonderError(
             "the objective depends on none of the parameters that are to be checked; give those "
             "that the model and the guide are made of"
         )
-    return _gradient(value, leaves)
+    return _in_a_row(parts, leaves)
 
 
-def _depends(value: torch.Tensor, leaves: list[torch.Tensor]) -> bool:
-    if not value.requires_grad:
-        return False
-    found = torch.autograd.grad(value, leaves, allow_unused=True, retain_graph=True)
-    return any(grad is not None for grad in found)
-
-
-def _gradient(value: torch.Tensor, leaves: list[torch.Tensor]) -> Floats:
+def _parts(value: torch.Tensor, leaves: list[torch.Tensor]) -> Sequence[torch.Tensor | None]:
+    """The gradient with respect to each parameter; None where the value does not depend on it."""
     if not value.requires_grad:  # as where reparam meets nothing but steps
-        return np.zeros(sum(leaf.numel() for leaf in leaves))
-    found = torch.autograd.grad(value, leaves, allow_unused=True)
-    parts = [
-        torch.zeros_like(leaf) if grad is None else grad
-        for grad, leaf in zip(found, leaves, strict=True)
+        return [None] * len(leaves)
+    return torch.autograd.grad(value, leaves, allow_unused=True)
+
+
+def _in_a_row(parts: Sequence[torch.Tensor | None], leaves: list[torch.Tensor]) -> Floats:
+    filled = [
+        torch.zeros_like(leaf) if part is None else part
+        for part, leaf in zip(parts, leaves, strict=True)
     ]
-    return torch.cat([part.reshape(-1) for part in parts]).double().cpu().numpy()
+    return torch.cat([part.reshape(-1) for part in filled]).double().cpu().numpy()
 
 
 def _row(
@@ -255,7 +253,7 @@ def _row(
     for group in range(groups):
         with noise(seed, group), differentiable():
             estimates = particles(make, setting, samples)
-        found.append(_gradient(estimates.mean(), leaves))
+        found.append(_in_a_row(_parts(estimates.mean(), leaves), leaves))
         setting.running = float(estimates.detach().mean())
     seconds = (time.perf_counter() - started) / groups
     gradients = np.array(found)

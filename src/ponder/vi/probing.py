@@ -50,7 +50,9 @@ class Watch(TorchFunctionMode):
     def hear(self, returned: bool) -> None:
         """Say what is pending, or forget it: it was for a value that nobody looks at."""
         pending, self.pending = self.pending, []
-        for key, message in [] if returned else pending:
+        if returned:
+            return
+        for key, message in pending:
             if key not in self.said:
                 self.said.add(key)
                 warnings.warn(message, BiasedGradient, stacklevel=2)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from ponder.blocks.arguments import cannot_take
 from ponder.effects import Program, require_program
 from ponder.errors import PonderError
 
@@ -23,17 +23,14 @@ def made_anew(objective: Objective, columns: int = 0) -> Callable[..., Program[A
     make: Callable[..., Program[Any]] = (
         (lambda: objective) if isinstance(objective, Program) else objective
     )
-    try:
-        inspect.signature(make).bind(*range(columns))
-    except TypeError as error:
+    why = cannot_take(make, columns)
+    if why is not None:
         wanted = (
             f"a function of one row of each of the {columns} columns of data"
             if columns
             else "a program or a function without arguments, as there is no data"
         )
-        raise PonderError(f"the objective must be {wanted}: {error}") from None
-    except ValueError:  # a callable that does not tell
-        pass
+        raise PonderError(f"the objective must be {wanted}: {why}")
 
     def made(*row: torch.Tensor) -> Program[Any]:
         program = make(*row)
